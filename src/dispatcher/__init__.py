@@ -1,0 +1,5 @@
+"""Dispatcher: a self-hosted message service. Start with app.py, the composition root."""
+
+from importlib.metadata import version
+
+__version__ = version("dispatcher")

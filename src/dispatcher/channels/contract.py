@@ -1,0 +1,67 @@
+"""The channel contract: a channel gets an envelope and answers an outcome, a value, never an exception."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message as a channel sees it: no row, no lease, no lane."""
+
+    message_id: int
+    recipient: str
+    content: str
+    attempt: int
+    """Number of this attempt, from 1."""
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver took the message."""
+
+    at: datetime
+    """When the receiver's answer arrived (wall clock, UTC)."""
+    status: int | None = None
+    """The receiver's status code, where the channel has one."""
+    receipt_id: str | None = None
+    """The receiver's own id for the message (`messageId` in a webhook's JSON answer)."""
+    excerpt: str | None = None
+    """The beginning of the answer, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not delivered, and worth another attempt later."""
+
+    error: str
+    status: int | None = None
+    excerpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not delivered, and another attempt would end the same way."""
+
+    error: str
+    status: int | None = None
+    excerpt: str | None = None
+
+
+Outcome = Delivered | Retry | Rejected
+
+
+class Channel(Protocol):
+    """A way to deliver messages."""
+
+    async def deliver(self, envelope: Envelope, *, seconds: float) -> Outcome:
+        """Try once to deliver, within `seconds` for everything: connecting, sending and reading the answer.
+
+        Never raises for what a receiver or a network does; a cancellation passes through.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give up connections. No `deliver` is under way when this is called."""
+        ...

@@ -1,0 +1,35 @@
+"""The only place that reads clocks and sleeps; everything else takes time as a value or waits for a condition."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC. For people and records; never to measure how long something took."""
+    return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Seconds on a clock that never jumps and, on Linux, keeps counting while the machine is suspended.
+
+    Leases are measured with it: a laptop that slept for an hour must find its leases expired.
+    """
+    return time.clock_gettime(_BOOT_CLOCK)
+
+
+async def pause(seconds: float) -> None:
+    """Let time pass. Where something could end the wait early, use `wait_for` instead."""
+    await asyncio.sleep(seconds)
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until the event is set, at most this long. True if it was set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return event.is_set()
+    return True
