@@ -1,0 +1,20 @@
+"""How long to wait before trying again."""
+
+import random
+from collections.abc import Callable
+
+
+def delay(failures: int, *, base: float, cap: float, jitter: Callable[[], float] = random.random) -> float:
+    """Seconds to wait after the given number of failures in a row (from 1).
+
+    Exponential, `base * 2 ** (failures - 1)`, at most `cap`; then up to a quarter more. Jitter only adds, so that
+    a hint of the other side about when to come back is never undercut.
+
+    Args:
+        failures: How many times in a row it has failed, at least 1.
+        base: Seconds after the first failure.
+        cap: The most seconds before jitter.
+        jitter: A source of numbers in [0, 1).
+    """
+    doublings = min(failures - 1, 64)  # past 2**64 every cap is reached; floats stay finite
+    return min(cap, base * 2.0**doublings) * (1.0 + 0.25 * jitter())

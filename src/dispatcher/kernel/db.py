@@ -1,0 +1,62 @@
+"""Postgres: one asyncpg pool per process, and what counts as "Postgres is not there right now"."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from dispatcher.kernel.errors import StartupError
+
+COMMAND_SECONDS = 15.0
+"""No statement of ours takes longer; a half-open connection must not hold a loop for minutes."""
+
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+"""What a statement raises while Postgres restarts, is overloaded or out of reach: worth trying again."""
+
+CANNOT_OPEN: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError, ValueError)
+
+Pool = asyncpg.Pool[asyncpg.Record]
+Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+
+@asynccontextmanager
+async def connected_pool(url: str, *, application: str, size: int) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections; opens the first one, so that a wrong address is known at once.
+
+    Raises:
+        StartupError: Postgres cannot be reached, or refuses the user, password or database.
+    """
+    pool: Pool = asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=5.0,
+        command_timeout=COMMAND_SECONDS,
+        max_inactive_connection_lifetime=60.0,
+        server_settings={
+            "application_name": application,
+            "jit": "off",  # plans here are tiny; compiling them costs more than running them
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": "30s",
+        },
+    )
+    try:
+        await pool
+    except CANNOT_OPEN as error:
+        raise StartupError(
+            f"APP_DB_URL: cannot open the database ({type(error).__name__}: {error}); "
+            "check host, port, user, password and that the database exists, "
+            "e.g. postgres://user:password@localhost:5432/dispatcher?sslmode=disable"
+        ) from error
+    try:
+        yield pool
+    finally:
+        pool.terminate()

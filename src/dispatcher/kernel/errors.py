@@ -1,0 +1,32 @@
+"""Failures of ours, as exceptions. What a receiver or a channel does is an outcome, not an exception."""
+
+
+class DispatcherError(Exception):
+    """Something the caller can act on; the text names the fix and never holds a secret."""
+
+    status = 500
+    title = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequestError(DispatcherError):
+    """The caller asked for something that cannot be."""
+
+    status = 422
+    title = "Invalid request"
+
+
+class UnavailableError(DispatcherError):
+    """A server this needs does not answer at the moment; the same call may work later."""
+
+    status = 503
+    title = "Temporarily unavailable"
+
+
+class StartupError(DispatcherError):
+    """The process cannot start as it is configured."""
+
+    title = "Cannot start"

@@ -1,0 +1,101 @@
+"""Follows etcd: each listing becomes a snapshot, and the last good one is kept in Postgres."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from dispatcher.kernel.clock import wait_for
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.etcd import EtcdDirectory, Listing
+from dispatcher.kernel.live import Live, Origin, Snapshot
+from dispatcher.live_config import store
+from dispatcher.live_config.model import LiveConfig, shown
+from dispatcher.live_config.resolve import resolve
+from dispatcher.live_config.store import LastGood
+
+log = structlog.get_logger()
+
+
+class LiveConfigFollower:
+    """Keeps `live` up to date with etcd."""
+
+    def __init__(self, directory: EtcdDirectory, pool: Pool, *, file: Mapping[str, Any]) -> None:
+        self._directory = directory
+        self._pool = pool
+        self._file = file
+        self._last_good: LastGood | None = None
+        self._listed = asyncio.Event()
+        self.refused: Mapping[str, str] = {}
+        """Keys whose etcd value is refused, with the reason."""
+        self.emptied = False
+        """True while etcd has lost its data and the last good values stay in force."""
+        self.live: Live[LiveConfig] = Live(Snapshot(LiveConfig.model_validate(dict(file)), None))
+
+    async def load(self) -> None:
+        """Begin with what any replica last accepted, so that a start without etcd changes nothing."""
+        self._last_good = await store.load(self._pool)
+        if self._last_good is not None:
+            self._publish(self._last_good.origin, self._last_good.entries)
+
+    async def listed(self, *, seconds: float) -> bool:
+        """Wait for the first listing, at most this long. False: etcd has not answered yet."""
+        return await wait_for(self._listed, seconds)
+
+    async def run(self) -> None:
+        """Follow etcd forever."""
+        async for listing in self._directory.listings():
+            await self._take(listing)
+            self._listed.set()
+
+    def sources(self) -> dict[str, str]:
+        """Per key: `etcd`, `file` or `default`."""
+        from_etcd = self._last_good.entries if self._last_good else {}
+        return {
+            key: "etcd" if key in from_etcd else "file" if key in self._file else "default"
+            for key in LiveConfig.model_fields
+        }
+
+    async def _take(self, listing: Listing) -> None:
+        known = self._last_good
+        self.emptied = self._lost_its_data(listing)
+        if self.emptied:
+            # An empty store of another cluster is a loss, not a wish: the last good values stay until a key is put.
+            log.error("etcd_came_back_empty", kept=sorted(known.entries) if known else [])
+            return
+        resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
+        self._say_refusals(resolution.refused)
+        self._publish(listing.origin, dict(resolution.accepted))
+        self._last_good = LastGood(listing.origin, dict(resolution.accepted))
+        try:
+            await store.save(self._pool, self._last_good)
+        except UNAVAILABLE as error:
+            # the next listing, or the next start's, saves it; nothing is sent while Postgres is away
+            log.warning("live_config_not_saved", error=str(error) or type(error).__name__)
+
+    def _lost_its_data(self, listing: Listing) -> bool:
+        known = self._last_good
+        return bool(
+            known
+            and known.entries
+            and not listing.entries
+            and listing.origin.cluster_id != known.origin.cluster_id
+        )
+
+    def _say_refusals(self, refused: Mapping[str, str]) -> None:
+        for key, reason in refused.items():
+            if self.refused.get(key) != reason:
+                log.error("live_value_refused", key=key, reason=reason)
+        self.refused = dict(refused)
+
+    def _publish(self, origin: Origin, entries: Mapping[str, str]) -> None:
+        before = self.live.value
+        config = LiveConfig.model_validate({**self._file, **entries})
+        was, now = shown(before), shown(config)
+        changed = {key: now[key] for key in now if getattr(before, key) != getattr(config, key)}
+        if changed:
+            log.info(
+                "live_config_changed", revision=origin.revision, **changed, was={k: was[k] for k in changed}
+            )
+        self.live.publish(Snapshot(config, origin))
