@@ -1,0 +1,119 @@
+"""What a webhook's answer, or the lack of one, means: status, body and transport errors become an outcome."""
+
+import math
+from datetime import datetime
+from http.client import responses
+
+import orjson
+from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.http import Url
+
+from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
+
+EXCERPT_CHARACTERS = 1_024
+RECEIPT_ID_CHARACTERS = 256
+SUCCESS = range(200, 300)
+REDIRECTION = range(300, 400)
+CLIENT_ERROR = range(400, 500)
+
+_REFUSED_FOR_NOW = frozenset({408, 425, 429})
+_CHECK = {
+    401: "check webhook_auth_key",
+    403: "check webhook_auth_key",
+    404: "check webhook_url",
+    405: "check webhook_url",
+    410: "check webhook_url",
+}
+_EXACT_FLOATS = 2**53
+
+# Beside the C0 and C1 controls: line separators and the marks that reorder text, which mislead a reader.
+_HARMFUL = dict.fromkeys(
+    {*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
+    - {ord("\t"), ord("\n")},
+    "\N{REPLACEMENT CHARACTER}",
+)
+
+# Beginnings of the client's causes, from the most telling on, and what a person is told.
+_CAUSES = (
+    ("Connection refused", "connection refused"),
+    ("connection closed before message completed", "closed without an answer"),
+    ("Connection reset", "connection reset"),
+    ("Broken pipe", "connection reset"),
+    ("Network is unreachable", "network unreachable"),
+    ("No route to host", "no route to host"),
+    ("message head is too large", "the answer's headers are too large"),
+)
+
+
+def outcome_of(status: int, body: bytes, *, at: datetime, location: str | None, url: Url) -> Outcome:
+    """The outcome of an answer that came `at`. `body` may be cut short: all it can cost is the `messageId`."""
+    excerpt = excerpt_of(body)
+    if status in SUCCESS:
+        return Delivered(at=at, status=status, receipt_id=receipt_id_of(body), excerpt=excerpt)
+    if status in REDIRECTION:
+        return Retry(_redirect_text(status, location, url), status=status, excerpt=excerpt)
+    error = f"the webhook answered {status} {responses.get(status, '')}".rstrip()
+    if status in _CHECK:
+        error = f"{error}: {_CHECK[status]}"
+    if status in CLIENT_ERROR and status not in _REFUSED_FOR_NOW:
+        return Rejected(error, status=status, excerpt=excerpt)
+    return Retry(error, status=status, excerpt=excerpt)
+
+
+def error_text(error: PyreqwestError, *, https: bool) -> str:
+    """A short, stable text for a request that got no answer. Never the URL: it may carry secrets."""
+    causes = [cause["message"] for cause in getattr(error, "details", {}).get("causes") or ()]
+    if "dns error" in causes:
+        return "the webhook's host name cannot be resolved: check webhook_url"
+    last = causes[-1] if causes else error.message
+    connecting = "client error (Connect)" in causes
+    if https and connecting and "tcp connect error" not in causes:
+        return f"TLS: {harmless(last[:200])}"
+    for beginning, text in _CAUSES:
+        if last.startswith(beginning):
+            return text
+    # The first cause quotes the URL, so a lone cause is not repeated.
+    if len(causes) > 1 and "://" not in last:
+        return f"{error.message}: {harmless(last[:200])}"
+    return error.message
+
+
+def excerpt_of(body: bytes) -> str | None:
+    """The body's first 1,024 characters as text that is safe to print and to store; None when empty."""
+    # No character of UTF-8 takes more than four bytes.
+    text = bytes(body[: EXCERPT_CHARACTERS * 4]).decode(errors="replace")[:EXCERPT_CHARACTERS]
+    return harmless(text) or None
+
+
+def receipt_id_of(body: bytes) -> str | None:
+    """The `messageId` of a JSON object, if it is a non-empty string or a number that was read exactly."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    found = answer.get("messageId") if isinstance(answer, dict) else None
+    if isinstance(found, str):
+        return harmless(found[:RECEIPT_ID_CHARACTERS]) or None
+    if isinstance(found, bool):
+        return None
+    # A float beyond 2**53 stands for an integer that lost digits: no evidence at all beats a wrong one.
+    if isinstance(found, int) or (isinstance(found, float) and math.fabs(found) < _EXACT_FLOATS):
+        return str(found)
+    return None
+
+
+def harmless(text: str) -> str:
+    """The text with every character that could command a terminal, or break a database's text, replaced."""
+    return text if text.isprintable() else text.translate(_HARMFUL)
+
+
+def _redirect_text(status: int, location: str | None, url: Url) -> str:
+    origin = "null"
+    if location is not None:
+        try:
+            origin = url.join(location).origin_ascii
+        except ValueError:
+            origin = "null"
+    if origin == "null":  # also what a URL without a host answers
+        return f"the webhook answered {status} without an address to go to: check webhook_url"
+    return f"the webhook redirects to {origin[:200]} ({status}): set webhook_url to the final address"
