@@ -51,12 +51,17 @@ async def connected_pool(url: str, *, application: str, size: int) -> AsyncItera
     try:
         await pool
     except CANNOT_OPEN as error:
-        raise StartupError(
-            f"APP_DB_URL: cannot open the database ({type(error).__name__}: {error}); "
-            "check host, port, user, password and that the database exists, "
-            "e.g. postgres://user:password@localhost:5432/dispatcher?sslmode=disable"
-        ) from error
+        raise cannot_open(error) from error
     try:
         yield pool
     finally:
         pool.terminate()
+
+
+def cannot_open(error: Exception) -> StartupError:
+    """What to tell a person whose database cannot be opened."""
+    return StartupError(
+        f"APP_DB_URL: cannot open the database ({type(error).__name__}: {error}); "
+        "check host, port, user, password and that the database exists, "
+        "e.g. postgres://user:password@localhost:5432/dispatcher?sslmode=disable"
+    )

@@ -14,6 +14,15 @@ class Origin:
     cluster_id: int
     revision: int
 
+    def stored(self) -> tuple[int, int]:
+        """For two bigint columns: etcd's cluster ids are unsigned 64-bit numbers, Postgres's bigint is signed."""
+        return (self.cluster_id - 2**64 if self.cluster_id >= 2**63 else self.cluster_id), self.revision
+
+    @classmethod
+    def from_stored(cls, cluster_id: int, revision: int) -> "Origin":
+        """What `stored` made two numbers of."""
+        return cls(cluster_id % 2**64, revision)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Generic[T]):

@@ -32,7 +32,7 @@ class BoundedRedis:
             socket_timeout=CALL_SECONDS,
             socket_connect_timeout=CALL_SECONDS,
             retry=Retry(NoBackoff(), 0),
-            decode_responses=False,
+            decode_responses=True,
         )
         self._rest_until = 0.0
         self._failing = False

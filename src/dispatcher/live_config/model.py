@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-LEASE_MARGIN_SECONDS = 1.0
+LEASE_MARGIN_SECONDS = 2.0
 """An attempt's deadline ends at least this long before its lease, so that its result can still be settled."""
 ALIVE = "the address the webhook answers at, e.g. https://example.com/hook"
 

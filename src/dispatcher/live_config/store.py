@@ -35,9 +35,7 @@ async def load(pool: Pool) -> LastGood | None:
     row = await pool.fetchrow("SELECT cluster_id, revision, entries FROM last_live_config")
     if row is None:
         return None
-    return LastGood(
-        Origin(cluster_id=_unsigned(row["cluster_id"]), revision=row["revision"]), json.loads(row["entries"])
-    )
+    return LastGood(Origin.from_stored(row["cluster_id"], row["revision"]), json.loads(row["entries"]))
 
 
 async def save(pool: Pool, last_good: LastGood) -> None:
@@ -51,16 +49,6 @@ async def save(pool: Pool, last_good: LastGood) -> None:
         WHERE last_live_config.cluster_id <> EXCLUDED.cluster_id
            OR last_live_config.revision < EXCLUDED.revision
         """,
-        signed(last_good.origin.cluster_id),
-        last_good.origin.revision,
+        *last_good.origin.stored(),
         json.dumps(last_good.entries),
     )
-
-
-def signed(cluster_id: int) -> int:
-    """Etcd's cluster ids are unsigned 64-bit numbers; Postgres's bigint is signed."""
-    return cluster_id - 2**64 if cluster_id >= 2**63 else cluster_id
-
-
-def _unsigned(cluster_id: int) -> int:
-    return cluster_id + 2**64 if cluster_id < 0 else cluster_id

@@ -1,0 +1,60 @@
+"""What an outcome means for its message: sent, another attempt later, or failed. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
+from dispatcher.delivery.lane import Terms
+from dispatcher.kernel import backoff
+from dispatcher.messages.claim import ClaimedMessage
+from dispatcher.messages.settle import Settlement
+from dispatcher.messages.table import State
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When an attempt began and how long it took."""
+
+    started_at: datetime
+    seconds: float
+    tick_no: int | None
+
+
+def conclude(
+    message: ClaimedMessage, outcome: Outcome, timing: Timing, terms: Terms, *, jitter: Callable[[], float]
+) -> Settlement:
+    """The settlement that this outcome asks for."""
+    state, sent_at, receipt_id, error, retry_in = State.FAILED, None, None, None, None
+    match outcome:
+        case Delivered():
+            name, state, sent_at, receipt_id = "delivered", State.SENT, outcome.at, outcome.receipt_id
+        case Retry():
+            name, error = "retry", outcome.error
+            if message.attempt < terms.max_attempts:
+                state = State.PENDING
+                seconds = backoff.delay(
+                    message.attempt, base=terms.backoff_base, cap=terms.backoff_cap, jitter=jitter
+                )
+                retry_in = timedelta(seconds=seconds)
+        case Rejected():
+            name, error = "rejected", outcome.error
+        case _:
+            assert_never(outcome)
+    return Settlement(
+        message_id=message.id,
+        lease_id=message.lease.lease_id,
+        state=state,
+        number=message.attempt,
+        tick_no=timing.tick_no,
+        started_at=timing.started_at,
+        duration_ms=round(timing.seconds * 1000),
+        outcome=name,
+        sent_at=sent_at,
+        receipt_id=receipt_id,
+        retry_in=retry_in,
+        status=outcome.status,
+        error=error,
+        excerpt=outcome.excerpt,
+    )

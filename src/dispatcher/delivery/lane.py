@@ -1,0 +1,74 @@
+"""A lane, as the engine knows it: a name, a channel, and the terms that live config sets for it."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from dispatcher.channels.contract import Channel
+from dispatcher.delivery.pace import Pace
+from dispatcher.live_config.model import LiveConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything that live config says about a lane, at one revision."""
+
+    pace: Pace
+    target: Hashable
+    """Where messages go. A change of it opens a new channel."""
+    concurrency: int
+    """Attempts at the same time, per replica."""
+    attempt_seconds: float
+    """One attempt's deadline, for everything."""
+    lease_seconds: float
+    max_attempts: int
+    backoff_base: float
+    backoff_cap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A named stream of messages with one channel and one pace."""
+
+    name: str
+    terms: Callable[[LiveConfig], Terms]
+    open_channel: Callable[[LiveConfig], Channel]
+
+
+class ChannelPool:
+    """The lane's channel for the current target; one of an earlier target is closed when its last attempt ends."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._current: BorrowedChannel | None = None
+
+    def borrow(self, config: LiveConfig, terms: Terms) -> "BorrowedChannel":
+        """The channel for these terms. Give it back with `give_back`."""
+        key = (terms.target, terms.concurrency)
+        if self._current is None or self._current.key != key:
+            retired, self._current = self._current, BorrowedChannel(self._lane.open_channel(config), key)
+            if retired is not None:
+                retired.retired = True
+        self._current.users += 1
+        return self._current
+
+    async def give_back(self, borrowed: "BorrowedChannel") -> None:
+        """Close the channel if it is no longer the current one and this was its last user."""
+        borrowed.users -= 1
+        if borrowed.retired and borrowed.users == 0:
+            await borrowed.channel.close()
+
+    async def close(self) -> None:
+        """Close the current channel; nobody uses it any more."""
+        if self._current is not None:
+            await self._current.channel.close()
+            self._current = None
+
+
+@dataclass(slots=True)
+class BorrowedChannel:
+    """A channel with the number of those who use it."""
+
+    channel: Channel
+    key: Hashable
+    users: int = 0
+    retired: bool = False

@@ -1,0 +1,222 @@
+"""The pump: works off one tick. It claims, sends and settles at the same time, each at its own speed."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from uuid import uuid4
+
+import structlog
+
+from dispatcher.channels.contract import Delivered, Envelope
+from dispatcher.delivery.conclude import Timing, conclude
+from dispatcher.delivery.lane import BorrowedChannel, ChannelPool, Lane, Terms
+from dispatcher.delivery.pace import Tick
+from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.ticks import TickCounts
+from dispatcher.kernel.clock import elapsed, utc_now
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.live import Live
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.claim import ClaimedMessage, claim
+from dispatcher.messages.release import release
+from dispatcher.messages.settle import Settlement
+from dispatcher.messages.table import State
+
+log = structlog.get_logger()
+
+CLAIM_AT_MOST = 1000
+QUICK_SECONDS = 0.1
+SLOW_SECONDS = 1.0
+SETTLE_SECONDS = 0.25
+"""An attempt begins only if its deadline leaves this much of the lease for settling its result."""
+
+SAID_IDS = 10
+"""Messages that a tick's log line names."""
+
+
+def next_claim_size(size: int, seconds: float, *, least: int) -> int:
+    """How many to claim next, when working off the claim before took this long.
+
+    Large enough that claiming costs little, small enough that a stop, a crash or a slow receiver finds about a
+    second's worth of messages claimed and not begun.
+    """
+    if seconds < QUICK_SECONDS:
+        return max(least, min(size * 2, CLAIM_AT_MOST))
+    if seconds > SLOW_SECONDS:
+        return max(least, size // 2)
+    return max(least, size)
+
+
+@dataclass(frozen=True, slots=True)
+class PumpParts:
+    """What a pump works with; the same for every tick of a lane."""
+
+    lane: Lane
+    live: Live[LiveConfig]
+    pool: Pool
+    settler: Settler
+    channels: ChannelPool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A claimed message with the terms it was claimed under."""
+
+    message: ClaimedMessage
+    terms: Terms
+    borrowed: BorrowedChannel
+
+
+class Pump:
+    """Sends what one tick allows: at most `tick.rate_limit` messages."""
+
+    def __init__(self, parts: PumpParts, tick: Tick) -> None:
+        self._parts = parts
+        self._tick = tick
+        self._correlation_id = f"{tick.lane}-{tick.no}-{uuid4().hex[:8]}"
+        self._ready: asyncio.Queue[_Ready | None] = asyncio.Queue()
+        self._wanted = asyncio.Event()
+        self._refill_below = 0
+        self._stopping = False
+        self._unsettled = 0
+        self._all_settled = asyncio.Event()
+        self._counts = TickCounts()
+        self._sent_ids: list[int] = []
+
+    async def work(self) -> TickCounts:
+        """Send; return when every message that this tick claimed is settled or released."""
+        with structlog.contextvars.bound_contextvars(correlation_id=self._correlation_id):
+            workers = min(self._terms().concurrency, self._tick.rate_limit)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._claim(workers))
+                for _ in range(workers):
+                    group.create_task(self._send())
+            while self._unsettled:
+                self._all_settled.clear()
+                await self._all_settled.wait()
+            self._say()
+        return self._counts
+
+    def stop(self) -> None:
+        """Claim nothing more and begin nothing more; what is claimed and not begun is released."""
+        self._stopping = True
+        self._wanted.set()
+
+    def settled(self, result: Settlement, *, kept: bool) -> None:
+        """The settler has written the result, or found its lease lost."""
+        if kept:
+            match result.state:
+                case State.SENT:
+                    self._counts.sent += 1
+                case State.PENDING:
+                    self._counts.retried += 1
+                case _:
+                    self._counts.failed += 1
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._all_settled.set()
+
+    def _terms(self) -> Terms:
+        return self._parts.lane.terms(self._parts.live.value)
+
+    async def _claim(self, workers: int) -> None:
+        budget, size = self._tick.rate_limit, workers
+        try:
+            while budget and not self._stopping:
+                asked, began = min(size, budget), elapsed()
+                claimed = await self._claim_batch(asked)
+                budget -= len(claimed)
+                if len(claimed) < asked:
+                    break  # no more are due, or the lane was stopped
+                await self._worked_off(below=asked // 2)
+                size = next_claim_size(size, elapsed() - began, least=workers)
+        except UNAVAILABLE as error:
+            # The rest of this tick's budget is given up; what it would have sent goes out with later ticks.
+            log.warning("claim_failed", error=str(error) or type(error).__name__)
+        finally:
+            for _ in range(workers):
+                self._ready.put_nowait(None)
+
+    async def _claim_batch(self, limit: int) -> Sequence[ClaimedMessage]:
+        parts, config = self._parts, self._parts.live.value
+        terms = parts.lane.terms(config)
+        claimed = await claim(parts.pool, parts.lane.name, limit=limit, lease_seconds=terms.lease_seconds)
+        self._counts.claimed += len(claimed)
+        for message in claimed:
+            self._ready.put_nowait(_Ready(message, terms, parts.channels.borrow(config, terms)))
+        return claimed
+
+    async def _worked_off(self, *, below: int) -> None:
+        """Wait until no more than `below` claimed messages are left to begin."""
+        self._refill_below = below
+        if self._ready.qsize() > below:
+            self._wanted.clear()
+            await self._wanted.wait()
+
+    async def _send(self) -> None:
+        while (ready := await self._ready.get()) is not None:
+            if self._ready.qsize() <= self._refill_below:
+                self._wanted.set()
+            try:
+                if (
+                    self._stopping
+                    or elapsed() + ready.terms.attempt_seconds + SETTLE_SECONDS > ready.message.lease.ends
+                ):
+                    await self._release(ready.message)
+                else:
+                    await self._attempt(ready)
+            finally:
+                await self._parts.channels.give_back(ready.borrowed)
+
+    async def _attempt(self, ready: _Ready) -> None:
+        message, terms = ready.message, ready.terms
+        envelope = Envelope(
+            message_id=message.id,
+            recipient=message.recipient,
+            content=message.content,
+            attempt=message.attempt,
+            correlation_id=self._correlation_id,
+        )
+        started_at, began = utc_now(), perf_counter()
+        outcome = await ready.borrowed.channel.deliver(envelope, seconds=terms.attempt_seconds)
+        timing = Timing(started_at, perf_counter() - began, self._tick.no)
+        result = conclude(message, outcome, timing, terms, jitter=random.random)
+        self._unsettled += 1
+        await self._parts.settler.submit(result, self)
+        if isinstance(outcome, Delivered):
+            log.debug("message_sent", message_id=message.id, attempt=message.attempt, status=outcome.status)
+            if len(self._sent_ids) < SAID_IDS:
+                self._sent_ids.append(message.id)
+        else:
+            log.warning(
+                "attempt_failed",
+                message_id=message.id,
+                attempt=message.attempt,
+                status=outcome.status,
+                error=outcome.error,
+                then=result.state.value,
+                retry_in=result.retry_in and round(result.retry_in.total_seconds(), 1),
+            )
+
+    async def _release(self, message: ClaimedMessage) -> None:
+        try:
+            await release(self._parts.pool, [message])
+        except UNAVAILABLE as error:
+            # its lease runs out and the rescuer takes care of it
+            log.warning("release_failed", message_id=message.id, error=str(error) or type(error).__name__)
+
+    def _say(self) -> None:
+        counts = self._counts
+        say = log.info if counts.claimed else log.debug
+        say(
+            "tick_done",
+            lane=self._tick.lane,
+            no=self._tick.no,
+            claimed=counts.claimed,
+            sent=counts.sent,
+            retried=counts.retried,
+            failed=counts.failed,
+            message_ids=self._sent_ids,
+        )

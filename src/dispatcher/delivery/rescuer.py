@@ -1,0 +1,74 @@
+"""The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
+
+import structlog
+
+from dispatcher.delivery import receipts
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import pause
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.live import Live
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.rescue import expired, rescue, verdict
+from dispatcher.messages.table import State
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 1.0
+BATCH = 500
+
+
+class Rescuer:
+    """Looks for expired leases of every lane; any replica may rescue any message."""
+
+    def __init__(
+        self, pool: Pool, redis: BoundedRedis, recent: RecentSent, live: Live[LiveConfig], *, replica: str
+    ) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._recent = recent
+        self._live = live
+        self._replica = replica
+
+    async def run(self) -> None:
+        """Rescue forever, through any outage of Postgres."""
+        failures = 0
+        while True:
+            try:
+                full = await self.rescue_once() == BATCH
+                failures = 0
+            except UNAVAILABLE as error:
+                failures += 1
+                full = False
+                if failures == 1:
+                    log.warning("rescuer_waits_for_postgres", error=str(error) or type(error).__name__)
+            if not full:
+                await pause(EVERY_SECONDS if not failures else backoff.delay(failures, base=1.0, cap=5.0))
+
+    async def rescue_once(self) -> int:
+        """Give one batch its verdicts. How many expired leases were found."""
+        leases = await expired(self._pool, limit=BATCH)
+        if not leases:
+            return 0
+        # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
+        found = await receipts.find(self._redis, [lease.message_id for lease in leases])
+        config = self._live.value
+        states = [
+            verdict(
+                lease,
+                found.get(lease.message_id),
+                on_uncertain=config.on_uncertain,
+                max_attempts=config.max_attempts,
+            )
+            for lease in leases
+        ]
+        rescued = await rescue(self._pool, leases, states, found, replica=self._replica)
+        for message_id, state in rescued.items():
+            log.warning(
+                "message_rescued", message_id=message_id, then=state.value, policy=config.on_uncertain
+            )
+        if State.SENT in rescued.values():
+            for lane in {lease.lane for lease in leases}:
+                await self._recent.outdated(lane)
+        return len(leases)

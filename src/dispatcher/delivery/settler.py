@@ -1,0 +1,104 @@
+"""The settler: collects settlements while a batch is being written, and writes them as the next batch.
+
+Group commit without a timer: a lone settlement is written at once, a busy lane fills batches by itself.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import asyncpg
+import structlog
+
+from dispatcher.delivery import receipts
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import pause
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.settle import Settlement, settle
+from dispatcher.messages.table import State
+
+log = structlog.get_logger()
+
+BATCH = 1000
+BACKLOG = 4 * BATCH
+"""Settlements that may wait; beyond it attempts wait too, so that a slow Postgres slows the sending down."""
+
+
+class Settled(Protocol):
+    """Told once for each settlement that was submitted."""
+
+    def settled(self, result: Settlement, *, kept: bool) -> None:
+        """`kept` is False when the lease was lost and nothing was written."""
+        ...
+
+
+class Settler:
+    """Writes settlements of one lane to Redis and Postgres, in that order."""
+
+    def __init__(
+        self, pool: Pool, redis: BoundedRedis, recent: RecentSent, *, lane: str, replica: str
+    ) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._recent = recent
+        self._lane = lane
+        self._replica = replica
+        self._waiting: list[tuple[Settlement, Settled]] = []
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def submit(self, result: Settlement, owner: Settled) -> None:
+        """Hand over a settlement; `owner` is told when it is written. Waits only while the backlog is full."""
+        await self._room.wait()
+        self._waiting.append((result, owner))
+        self._filled.set()
+        if len(self._waiting) >= BACKLOG:
+            self._room.clear()
+
+    async def run(self) -> None:
+        """Write batches forever. A batch in hand is not lost when this is restarted: its leases run out."""
+        while True:
+            await self._filled.wait()
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            if not self._waiting:
+                self._filled.clear()
+            self._room.set()
+            await self._flush(batch)
+
+    async def _flush(self, batch: Sequence[tuple[Settlement, Settled]]) -> None:
+        results = [result for result, _ in batch]
+        await receipts.keep(self._redis, results)
+        kept = await self._write(results)
+        for result, owner in batch:
+            if result.message_id not in kept:
+                log.warning(
+                    "settlement_too_late",
+                    message_id=result.message_id,
+                    attempt=result.number,
+                    outcome=result.outcome,
+                )
+            owner.settled(result, kept=result.message_id in kept)
+        if any(result.state is State.SENT for result in results):
+            await self._recent.outdated(self._lane)
+
+    async def _write(self, results: Sequence[Settlement]) -> set[int]:
+        """Write them all, through any outage of Postgres: an outcome that is known must not be forgotten."""
+        failures = 0
+        while True:
+            try:
+                return await settle(self._pool, results, replica=self._replica)
+            except UNAVAILABLE as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("settle_waits_for_postgres", messages=len(results), error=str(error))
+                await pause(backoff.delay(failures, base=0.1, cap=2.0))
+            except asyncpg.PostgresError as error:
+                # One result that Postgres refuses must not take the others of its batch with it.
+                if len(results) == 1:
+                    log.exception("settlement_refused", message_id=results[0].message_id, error=str(error))
+                    return set()
+                middle = len(results) // 2
+                return await self._write(results[:middle]) | await self._write(results[middle:])

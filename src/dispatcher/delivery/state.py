@@ -1,0 +1,53 @@
+"""The schedule's state as people and other programs read it: in answers, in /health and in Redis."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from dispatcher.delivery.pace import ticks_waiting
+from dispatcher.delivery.schedule import Look
+
+
+class SchedulerState(BaseModel):
+    """The state of one lane's schedule, the same for every replica."""
+
+    lane: str = Field(examples=["webhook"])
+    running: bool = Field(description="What /start and /stop switch.")
+    blocked: str | None = Field(description="Why nothing is sent although it runs, e.g. no webhook_url.")
+    rate_limit: int = Field(description="Messages per tick, over all replicas.", examples=[2])
+    interval_seconds: float = Field(examples=[120.0])
+    queue_capacity: int = Field(description="Missed ticks that are made up at most.", examples=[100])
+    anchor_at: datetime = Field(description="Tick n is due at anchor_at + (n - anchor_no) * interval.")
+    anchor_no: int
+    next_tick_no: int
+    next_tick_at: datetime | None = Field(description="None while nothing is sent.")
+    last_tick_at: datetime | None = Field(description="When the tick claimed last was due.")
+    ticks_waiting: int = Field(description="Ticks that are due and not claimed yet.")
+    ticks_dropped: int = Field(description="Missed ticks given up so far.")
+    version: int = Field(description="Counts the changes of this state.")
+
+
+def scheduler_model(seen: Look) -> SchedulerState:
+    """The state at one moment."""
+    schedule = seen.schedule
+    return SchedulerState(
+        lane=schedule.lane,
+        running=schedule.running,
+        blocked=schedule.pace.blocked,
+        rate_limit=schedule.pace.rate_limit,
+        interval_seconds=schedule.pace.interval.total_seconds(),
+        queue_capacity=schedule.pace.queue_capacity,
+        anchor_at=schedule.anchor_at,
+        anchor_no=schedule.anchor_no,
+        next_tick_no=schedule.next_no,
+        next_tick_at=schedule.next_at if schedule.active else None,
+        last_tick_at=schedule.last_at,
+        ticks_waiting=ticks_waiting(schedule, seen.now),
+        ticks_dropped=schedule.dropped_ticks,
+        version=schedule.version,
+    )
+
+
+def scheduler_state(seen: Look) -> dict[str, object]:
+    """The same as plain JSON values."""
+    return scheduler_model(seen).model_dump(mode="json")

@@ -1,0 +1,87 @@
+"""Schema migrations: which revision a database has, and bringing it to ours, safely while many replicas start."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from dispatcher.kernel.db import CANNOT_OPEN, cannot_open
+from dispatcher.kernel.errors import StartupError
+
+LOCK_KEY = 0x64697370  # "disp": one advisory lock for all who migrate this database
+
+_INSTALLED = Path(__file__).parents[1] / "_migrations"
+_IN_THE_TREE = Path(__file__).parents[3] / "migrations"
+
+
+def connector(url: str) -> Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]:
+    """Opens connections of asyncpg's own kind of address, which SQLAlchemy's does not quite match."""
+
+    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+        return await asyncpg.connect(url, timeout=5.0)
+
+    return connect
+
+
+async def pending_migrations(url: str) -> list[str]:
+    """The revisions that this database still lacks, oldest first; empty when it is up to date.
+
+    Raises:
+        StartupError: Postgres cannot be reached, or the database is of a newer version than this program.
+    """
+    return await _with_connection(url, _pending)
+
+
+async def migrate(url: str, *, to: str = "head") -> list[str]:
+    """Bring the database to that revision, in one transaction. The revisions that were applied.
+
+    Replicas that start together wait for the first one and find nothing left to do.
+    """
+
+    def up(connection: Connection) -> list[str]:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        missing = _pending(connection)
+        if missing:
+            command.upgrade(_config(connection), to)
+        return missing
+
+    return await _with_connection(url, up)
+
+
+def _pending(connection: Connection) -> list[str]:
+    script = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = [revision.revision for revision in script.walk_revisions()]
+    if current is not None and current not in known:
+        raise StartupError(
+            f"the database has schema {current}, which this version does not know; "
+            "run the version that migrated it, or a newer one"
+        )
+    return known[: known.index(current)][::-1] if current else known[::-1]
+
+
+async def _with_connection(url: str, run: Callable[[Connection], list[str]]) -> list[str]:
+    engine: AsyncEngine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=connector(url), poolclass=NullPool
+    )
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(run)
+    except CANNOT_OPEN as error:
+        raise cannot_open(error) from error
+    finally:
+        await engine.dispose()
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_INSTALLED if _INSTALLED.is_dir() else _IN_THE_TREE))
+    config.attributes["connection"] = connection
+    return config

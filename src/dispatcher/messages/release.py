@@ -1,0 +1,22 @@
+"""Release: give claimed messages back, unattempted, and the attempt with them."""
+
+from collections.abc import Sequence
+
+from dispatcher.kernel.db import Pool
+from dispatcher.messages.claim import ClaimedMessage
+
+
+async def release(pool: Pool, claimed: Sequence[ClaimedMessage]) -> int:
+    """Make them pending again as if they had never been claimed. How many still were ours to release."""
+    rows = await pool.fetch(
+        """
+        UPDATE messages m
+        SET state = 'pending', lease_id = NULL, leased_until = NULL, attempt_count = attempt_count - 1
+        FROM unnest($1::bigint[], $2::uuid[]) AS r (id, lease_id)
+        WHERE m.id = r.id AND m.lease_id = r.lease_id
+        RETURNING m.id
+        """,
+        [message.id for message in claimed],
+        [message.lease.lease_id for message in claimed],
+    )
+    return len(rows)

@@ -1,0 +1,196 @@
+"""What a process starts with: the environment (and `.env`), read once, checked at once. `.env.example` lists it."""
+
+import difflib
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from dispatcher.kernel.errors import StartupError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def _port(value: object) -> object:
+    return value.removeprefix(":") if isinstance(value, str) else value
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("is not a duration")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _endpoints(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+    except ValueError:
+        raise ValueError("is not a JSON list") from None
+    return tuple(_endpoint(str(item)) for item in parsed)
+
+
+def _endpoint(text: str) -> str:
+    """`host:port`, whatever scheme stands before it."""
+    parts = urlsplit(text.strip() if "//" in text else f"//{text.strip()}")
+    if not parts.hostname or not parts.port:
+        raise ValueError("has an entry that is not host:port")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port}"
+
+
+Port = Annotated[int, BeforeValidator(_port), Field(ge=1, le=65535)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0.1, le=3600)]
+
+
+class Settings(BaseModel):
+    """Frozen, validated. Each field's alias is the variable's name, each example a value that works."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    env: Literal["local", "dev", "production"] = Field("local", alias="APP_ENV", examples=["local"])
+    data_dir: Path = Field(Path(".dispatcher"), alias="APP_DATA_DIR", examples=[".dispatcher"])
+    db_url: SecretStr | None = Field(
+        None,
+        alias="APP_DB_URL",
+        examples=["postgres://user:password@localhost:5432/dispatcher?sslmode=disable"],
+    )
+    redis_addr: str | None = Field(None, alias="APP_REDIS_ADDR", examples=["localhost:6379"])
+    redis_password: SecretStr | None = Field(None, alias="APP_REDIS_PASSWORD", examples=["secret"])
+    redis_db: int = Field(0, alias="APP_REDIS_DB", ge=0, le=1_000_000, examples=["0"])
+    etcd_endpoints: Annotated[tuple[str, ...], BeforeValidator(_endpoints)] | None = Field(
+        None, alias="APP_REMOTE_ETCD_ENDPOINTS", min_length=1, examples=['["http://localhost:2379"]']
+    )
+    etcd_prefix: str = Field("/app/config/", alias="APP_REMOTE_ETCD_PREFIX", examples=["/app/config/"])
+    host: str = Field("127.0.0.1", alias="APP_HOST", min_length=1, examples=["127.0.0.1"])
+    port: Port | None = Field(None, alias="APP_PORT", examples=["8080"])
+    idle_timeout: Duration = Field(60.0, alias="APP_SERVER_IDLE_TIMEOUT", examples=["60s"])
+    shutdown_timeout: Duration = Field(15.0, alias="APP_SERVER_SHUTDOWN_TIMEOUT", examples=["15s"])
+    dynamic_config: Path | None = Field(
+        None, alias="APP_DYNAMIC_CONFIG", examples=["configs/dynamic_config.yaml"]
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="LOG_LEVEL", examples=["info"]
+    )
+    log_env: Literal["local", "dev", "production"] | None = Field(
+        None, alias="LOG_ENV", examples=["production"]
+    )
+    service_name: str = Field(
+        "dispatcher", alias="SERVICE_NAME", min_length=1, max_length=64, examples=["dispatcher"]
+    )
+    use_https: bool = Field(default=False, alias="USE_HTTPS", examples=["false"])
+    https_cert: Path | None = Field(None, alias="HTTPS_CERT_PATH", examples=["certs/server.crt"])
+    https_key: Path | None = Field(None, alias="HTTPS_KEY_PATH", examples=["certs/server.key"])
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        upper = value.upper() if isinstance(value, str) else value
+        return "WARNING" if upper == "WARN" else upper
+
+    @field_validator("db_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in {"postgres", "postgresql"}:
+            raise ValueError("must begin with postgres:// or postgresql://")
+        return value
+
+    @field_validator("redis_addr")
+    @classmethod
+    def _is_redis(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            _endpoint(value)
+        return value
+
+    @field_validator("etcd_prefix")
+    @classmethod
+    def _is_prefix(cls, value: str) -> str:
+        if not value.startswith("/") or not value.endswith("/") or value == "/":
+            raise ValueError("must begin and end with a slash")
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_is_there(self) -> Self:
+        if self.use_https:
+            for path, name in ((self.https_cert, "HTTPS_CERT_PATH"), (self.https_key, "HTTPS_KEY_PATH")):
+                if path is None or not path.is_file():
+                    raise ValueError(
+                        f"{name}: USE_HTTPS is on, but {f'there is no file {path}' if path else 'this is not set'}; "
+                        f"e.g. {name}=certs/server.{'crt' if 'CERT' in name else 'key'}"
+                    )
+        return self
+
+    @property
+    def redis_url(self) -> str | None:
+        """The address in the form that Redis clients take."""
+        if self.redis_addr is None or "://" in self.redis_addr:
+            return self.redis_addr
+        return f"redis://{self.redis_addr}"
+
+    @property
+    def log_format(self) -> Literal["local", "dev", "production"]:
+        """LOG_ENV, or APP_ENV where that is not set."""
+        return self.log_env or self.env
+
+    @property
+    def replica(self) -> str:
+        """A name for this process in logs and records."""
+        return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def read_settings(environ: Mapping[str, str], *, dotenv: Path | None = Path(".env")) -> Settings:
+    """The settings of this environment; a variable that is set and empty counts as not set.
+
+    Raises:
+        StartupError: A value is wrong. One line: the variable, what is wrong with it, an example.
+    """
+    values: dict[str, Any] = {}
+    if dotenv is not None and dotenv.is_file():
+        values.update({key: value for key, value in dotenv_values(dotenv).items() if value})
+    values.update({key: value for key, value in environ.items() if value})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise StartupError(_one_line(error)) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """`APP_` variables that mean nothing here, each with the name that may have been meant."""
+    known = [str(field.alias) for field in Settings.model_fields.values()]
+    return {
+        name: (difflib.get_close_matches(name, known, n=1) or [""])[0]
+        for name in environ
+        if name.startswith("APP_") and name not in known and not re.fullmatch(r"APP_SERVER_\w+_TIMEOUT", name)
+    }
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return problem
+    name = str(first["loc"][0])
+    field = next(field for field in Settings.model_fields.values() if field.alias == name)
+    problem = problem[0].lower() + problem[1:]
+    return f"{name}: {problem}; e.g. {name}={(field.examples or [''])[0]}"
