@@ -1,5 +1,6 @@
 """The webhook channel: one POST a message, one deadline an attempt, one client a target."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from dispatcher.kernel.clock import utc_now
 
 MAX_BODY_BYTES = 64 * 1_024
 _MAX_CORRELATION_ID = 256
+_BAD_AUTH = "webhook_auth_header and webhook_auth_key must be printable ASCII, the header one word"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,19 @@ class WebhookChannel:
         self._template_seconds: float | None = None
 
     async def deliver(self, envelope: Envelope, *, seconds: float) -> Outcome:
-        """Post once, within `seconds` for connecting, sending and the answer with its body."""
+        """Post once, within `seconds` for connecting, sending and the answer with its body.
+
+        After a cancellation the request itself may go on until `seconds` are over: its end is unknown.
+        """
         if self._url is None:
             return Retry(self._unusable)
         try:
             payload = orjson.dumps({"to": envelope.recipient, "content": envelope.content})
         except orjson.JSONEncodeError:  # half a surrogate pair; it will not become whole by waiting
             return Rejected("recipient or content is not valid Unicode text")
+        cancellations = _cancellations()
         at = utc_now()
-        status, location = 0, None
+        status, location, failure = 0, None, ""
         body = bytearray()
         try:
             async with self._request(self._url, envelope, payload, seconds) as response:
@@ -59,13 +65,14 @@ class WebhookChannel:
                 status, at = response.status, utc_now()
                 if status in REDIRECTION:
                     location = _location(response)
-                await _read(response, body)
+                await _read(response, body, cancellations)
         except RequestTimeoutError:
-            if not status:
-                return Retry(f"no answer within {seconds:g} s")
+            failure = f"no answer within {seconds:g} s"
         except PyreqwestError as error:
-            if not status:
-                return Retry(error_text(error, https=self._url.scheme == "https"))
+            failure = error_text(error, https=self._url.scheme == "https")
+        _raise_a_lost_cancellation(cancellations)
+        if not status:
+            return Retry(failure)
         return outcome_of(status, bytes(body), at=at, location=location, url=self._url)
 
     async def close(self) -> None:
@@ -124,10 +131,13 @@ def _checked(target: Target) -> tuple[Url | None, str]:
         return None, f"webhook_url is not a URL ({error}): set it to one like https://example.com/hook"
     if url.scheme not in ("http", "https"):
         return None, "webhook_url must begin with http:// or https://"
+    key = target.auth_key or ""
     try:
-        HeaderMap().insert(target.auth_header, target.auth_key or "")
+        HeaderMap().insert(target.auth_header, key)
     except ValueError:
-        return None, "webhook_auth_header and webhook_auth_key must be printable ASCII, the header one word"
+        return None, _BAD_AUTH
+    if not (key.isascii() and key.isprintable()):
+        return None, _BAD_AUTH
     return url, ""
 
 
@@ -144,15 +154,27 @@ def _location(response: Response) -> str | None:
         return None
 
 
-async def _read(response: Response, body: bytearray) -> None:
+async def _read(response: Response, body: bytearray, cancellations: int) -> None:
     """Fill `body` with at most 64 KiB. Leaving the rest unread closes the connection instead of reusing it."""
     length = response.get_header("content-length")
     # Stopping at the announced length saves the read that only says "end": 13 µs a request.
     expected = MAX_BODY_BYTES if length is None else min(int(length), MAX_BODY_BYTES)
     reader = response.body_reader
     while len(body) < expected:
+        _raise_a_lost_cancellation(cancellations)
         chunk = await reader.read_chunk()
         if chunk is None:
             return
         body += chunk
     del body[MAX_BODY_BYTES:]
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _raise_a_lost_cancellation(before: int) -> None:
+    # A cancellation that meets an answer already there is dropped by the client: it returns the answer.
+    if _cancellations() > before:
+        raise asyncio.CancelledError

@@ -1,0 +1,311 @@
+"""The webhook channel against receivers that misbehave: the outcome of each, its words, and that none holds on."""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests import hostile_receiver as hostile
+from tests.hostile_receiver import Behaviour, hostile_receiver
+
+from dispatcher import __version__
+from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
+from dispatcher.channels.webhook import MAX_BODY_BYTES, Target, WebhookChannel
+from dispatcher.kernel import clock
+from dispatcher.kernel.clock import elapsed, utc_now, wait_for
+
+SECONDS = 0.5
+SLACK = 1.0
+ENVELOPE = Envelope(
+    message_id=7, recipient="+905551111111", content="hello 👋", attempt=1, correlation_id="c-1"
+)
+OK = "HTTP/1.1 200 OK\r\n"
+
+
+@contextlib.asynccontextmanager
+async def channel_to(url: str, auth_key: str | None = None) -> AsyncIterator[WebhookChannel]:
+    channel = WebhookChannel(Target(url, auth_key=auth_key), concurrency=8)
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+async def outcome_from(behaviour: Behaviour, seconds: float = SECONDS) -> Outcome:
+    async with hostile_receiver(behaviour) as receiver, channel_to(receiver.url) as channel:
+        begun = elapsed()
+        outcome = await channel.deliver(ENVELOPE, seconds=seconds)
+        assert elapsed() - begun < seconds + SLACK
+        return outcome
+
+
+async def test_request_is_byte_exact() -> None:
+    async with (
+        hostile_receiver(hostile.status("202 Accepted")) as receiver,
+        channel_to(receiver.url + "?token=t", auth_key="s3cret") as channel,
+    ):
+        before = int(utc_now().timestamp())
+        assert isinstance(await channel.deliver(ENVELOPE, seconds=SECONDS), Delivered)
+        await channel.deliver(ENVELOPE, seconds=SECONDS)
+    assert receiver.bodies[0] == '{"to":"+905551111111","content":"hello 👋"}'.encode()
+    assert receiver.heads[0].startswith(b"POST /webhook?token=t HTTP/1.1\r\n")
+    headers = receiver.headers(0)
+    assert before <= int(headers.pop("webhook-timestamp")) <= int(utc_now().timestamp())
+    assert headers == {
+        "content-type": "application/json",
+        "webhook-id": "7",
+        "x-correlation-id": "c-1",
+        "x-ins-auth-key": "s3cret",
+        "accept": "*/*",
+        "user-agent": f"dispatcher/{__version__}",
+        "host": f"127.0.0.1:{receiver.port}",
+        "content-length": str(len(receiver.bodies[0])),
+    }
+    assert receiver.headers(1)["webhook-id"] == "7"
+
+
+async def test_without_a_key_no_auth_header_is_sent() -> None:
+    async with hostile_receiver(hostile.status("200 OK")) as receiver, channel_to(receiver.url) as channel:
+        await channel.deliver(ENVELOPE, seconds=SECONDS)
+    assert "x-ins-auth-key" not in receiver.headers()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "receipt_id", "excerpt"),
+    [
+        (hostile.status("200 OK", b'{"messageId":"abc"}'), 200, "abc", '{"messageId":"abc"}'),
+        (hostile.status("202 Accepted", b'{"messageId":42}'), 202, "42", '{"messageId":42}'),
+        (hostile.answers(b"HTTP/1.1 204 No Content\r\n\r\n"), 204, None, None),
+        (hostile.status("200 OK", b"{not json"), 200, None, "{not json"),
+        (hostile.status("200 OK", b"\xff\x00\x1b[2J"), 200, None, "\ufffd\ufffd\ufffd[2J"),
+        (hostile.endless, 200, None, "x" * 1_024),
+        (hostile.answers(f'{OK}content-length: 99\r\n\r\n{{"a'.encode(), keep=False), 200, None, '{"a'),
+        (hostile.answers(f"{OK}transfer-encoding: chunked\r\n\r\nzz\r\n".encode()), 200, None, None),
+        (hostile.stalls_after(f"{OK}content-length: 99\r\n\r\nhal".encode()), 200, None, "hal"),
+        (hostile.stalls_after(f"{OK}\r\nhal".encode()), 200, None, "hal"),
+        (hostile.answers(f'{OK}\r\n{{"messageId":"b"}}'.encode(), keep=False), 200, "b", '{"messageId":"b"}'),
+        (hostile.answers(f"{OK}content-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc".encode()), 200, None, "abc"),
+        (hostile.answers(b"HTTP/1.1 100 Continue\r\n\r\n" + OK.encode() + b"content-length: 0\r\n\r\n"), 200, None, None),
+    ],
+)  # fmt: skip
+async def test_any_2xx_is_delivered_whatever_its_body(
+    behaviour: Behaviour, status: int, receipt_id: str | None, excerpt: str | None
+) -> None:
+    outcome = await outcome_from(behaviour)
+    assert isinstance(outcome, Delivered)
+    assert (outcome.status, outcome.receipt_id, outcome.excerpt) == (status, receipt_id, excerpt)
+    assert utc_now() - outcome.at < timedelta(seconds=SECONDS + SLACK)
+    assert outcome.at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (hostile.status("500 Oops", b"why"), Retry("the webhook answered 500 Internal Server Error", 500, "why")),
+        (hostile.status("503 x"), Retry("the webhook answered 503 Service Unavailable", 503)),
+        (hostile.status("429 x"), Retry("the webhook answered 429 Too Many Requests", 429)),
+        (hostile.status("408 x"), Retry("the webhook answered 408 Request Timeout", 408)),
+        (hostile.status("425 x"), Retry("the webhook answered 425 Too Early", 425)),
+        (hostile.status("404 x"), Rejected("the webhook answered 404 Not Found: check webhook_url", 404)),
+        (hostile.status("410 x"), Rejected("the webhook answered 410 Gone: check webhook_url", 410)),
+        (hostile.status("401 x"), Rejected("the webhook answered 401 Unauthorized: check webhook_auth_key", 401)),
+        (hostile.status("422 x"), Rejected("the webhook answered 422 Unprocessable Entity", 422)),
+        (hostile.status("999 x"), Retry("the webhook answered 999", 999)),
+        (hostile.status("500 x", b"k" * 100_000), Retry("the webhook answered 500 Internal Server Error", 500, "k" * 1_024)),
+        (hostile.stalls_after(b"HTTP/1.1 404 x\r\ncontent-length: 9\r\n\r\nno"), Rejected("the webhook answered 404 Not Found: check webhook_url", 404, "no")),
+        (hostile.answers(b"HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"), Retry("the webhook answered 101 Switching Protocols", 101)),
+        (hostile.stalls_after(b""), Retry("no answer within 0.5 s")),
+        (hostile.drips(OK.encode() + b"x-slow: " + b"s" * 1_000, pause_seconds=0.02), Retry("no answer within 0.5 s")),
+        (hostile.closes, Retry("closed without an answer")),
+        (hostile.answers(b"HTTP/1.1 200", keep=False), Retry("closed without an answer")),
+        (hostile.resets, Retry("connection reset")),
+        (hostile.answers(OK.encode() + b"x-big: " + b"b" * 2_000_000, keep=False), Retry("the answer's headers are too large")),
+        (hostile.answers(OK.encode() + b"x-many: m\r\n" * 500 + b"\r\n"), Retry("the answer's headers are too large")),
+        (hostile.answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), Retry("error decoding response: invalid HTTP version parsed")),
+    ],
+)  # fmt: skip
+async def test_everything_else_says_what_happened(behaviour: Behaviour, expected: Outcome) -> None:
+    assert await outcome_from(behaviour) == expected
+
+
+async def test_a_redirect_is_named_and_not_followed() -> None:
+    async with hostile_receiver(hostile.status("200 OK")) as final:
+        location = f"location: http://u:p@127.0.0.1:{final.port}/moved?secret=1"
+        outcome = await outcome_from(hostile.status("301 x", b"", location))
+        assert final.connections == 0
+    assert outcome == Retry(
+        f"the webhook redirects to http://127.0.0.1:{final.port} (301): set webhook_url to the final address",
+        status=301,
+    )
+
+
+@pytest.mark.parametrize(
+    "header", ["x-a: b", "location: javascript:alert(1)", "location: http://[", "location: \xff"]
+)
+async def test_a_redirect_to_nowhere(header: str) -> None:
+    outcome = await outcome_from(hostile.status("302 x", b"", header))
+    assert outcome == Retry("the webhook answered 302 without an address to go to: check webhook_url", 302)
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://127.0.0.1:{closed}/?secret=s", "connection refused"),
+        ("https://127.0.0.1:{closed}/?secret=s", "connection refused"),
+        ("http://no-such-host.invalid/?secret=s", "the webhook's host name cannot be resolved: check webhook_url"),
+        ("ftp://u:secret@example.com/", "webhook_url must begin with http:// or https://"),
+        ("http://u:secret@h:99999/", "webhook_url is not a URL (invalid port number): set it to one like https://example.com/hook"),
+        ("secret", "webhook_url is not a URL (relative URL without a base): set it to one like https://example.com/hook"),
+    ],
+)  # fmt: skip
+async def test_a_target_nobody_answers_at(url: str, error: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    async with channel_to(url.format(closed=closed)) as channel:
+        outcome = await channel.deliver(ENVELOPE, seconds=10)
+    assert outcome == Retry(error)
+    assert "secret" not in error
+
+
+async def test_tls_to_a_plain_receiver() -> None:
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/?secret=s"
+        async with channel_to(url) as channel:
+            outcome = await channel.deliver(ENVELOPE, seconds=SECONDS)
+    assert outcome == Retry("TLS: received corrupt message of type InvalidContentType")
+
+
+@pytest.mark.parametrize(
+    ("header", "key"), [("bad name", "k"), ("x-key", "s3cret\nx: y"), ("x-key", "s3cr\u00e9t")]
+)
+async def test_a_key_that_is_no_header_is_told_without_repeating_it(header: str, key: str) -> None:
+    channel = WebhookChannel(Target("http://127.0.0.1:1/", header, key), concurrency=1)
+    outcome = await channel.deliver(ENVELOPE, seconds=SECONDS)
+    await channel.close()
+    assert outcome == Retry(
+        "webhook_auth_header and webhook_auth_key must be printable ASCII, the header one word"
+    )
+    assert "s3cr" not in repr(Target("http://x/", header, key))
+
+
+async def test_odd_envelopes_neither_raise_nor_forge_headers() -> None:
+    async with hostile_receiver(hostile.status("200 OK")) as receiver, channel_to(receiver.url) as channel:
+        odd = Envelope(1, "+90", "x", 1, "a\r\nx-forged: 1\u20ac" + "b" * 1_000)
+        assert isinstance(await channel.deliver(odd, seconds=SECONDS), Delivered)
+        broken = Envelope(1, "+90", "half \ud83d", 1, "c")
+        assert isinstance(await channel.deliver(broken, seconds=SECONDS), Rejected)
+    assert re.fullmatch(r"a\?\?x-forged: 1\?b{241}", receiver.headers()["x-correlation-id"])
+    assert "x-forged" not in receiver.headers()
+    assert len(receiver.heads) == 1
+
+
+async def test_cookies_are_not_kept() -> None:
+    behaviour = hostile.status("200 OK", b"", "set-cookie: a=b; path=/")
+    async with hostile_receiver(behaviour) as receiver, channel_to(receiver.url) as channel:
+        for _ in range(2):
+            await channel.deliver(ENVELOPE, seconds=SECONDS)
+    assert "cookie" not in receiver.headers()
+
+
+async def test_proxies_from_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hostile_receiver(hostile.closes) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert isinstance(await outcome_from(hostile.status("200 OK")), Delivered)
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("body", [b"", b'{"messageId":"abc"}', b"x" * (MAX_BODY_BYTES - 1)])
+async def test_sequential_sends_share_one_connection(body: bytes) -> None:
+    async with hostile_receiver(hostile.status("200 OK", body)) as receiver:
+        async with channel_to(receiver.url) as channel:
+            for _ in range(50):
+                assert isinstance(await channel.deliver(ENVELOPE, seconds=5), Delivered)
+        assert (receiver.connections, len(receiver.heads)) == (1, 50)
+
+
+async def test_concurrent_sends_share_as_many_connections() -> None:
+    async with hostile_receiver(hostile.status("200 OK", b"{}")) as receiver:
+        async with channel_to(receiver.url) as channel:
+            for _ in range(10):
+                await asyncio.gather(*(channel.deliver(ENVELOPE, seconds=5) for _ in range(8)))
+        assert len(receiver.heads) == 80
+        assert receiver.connections <= 8
+
+
+async def test_a_connection_closed_while_idle_is_replaced() -> None:
+    async with (
+        hostile_receiver(hostile.answers(f"{OK}content-length: 0\r\n\r\n".encode(), keep=False)) as receiver,
+        channel_to(receiver.url) as channel,
+    ):
+        for _ in range(3):
+            receiver.abandoned.clear()
+            assert isinstance(await channel.deliver(ENVELOPE, seconds=5), Delivered)
+            assert await wait_for(receiver.abandoned, 5)
+
+
+async def test_the_deadline_may_change_between_attempts() -> None:
+    async with hostile_receiver(hostile.stalls_after(b"")) as receiver, channel_to(receiver.url) as channel:
+        for seconds in (0.3, 0.1, 0.0, -1.0):
+            begun = elapsed()
+            outcome = await channel.deliver(ENVELOPE, seconds=seconds)
+            assert outcome == Retry(f"no answer within {seconds:g} s")
+            assert max(seconds, 0) <= elapsed() - begun < max(seconds, 0) + SLACK
+
+
+@pytest.mark.parametrize("sent", [b"", f"{OK}content-length: 9\r\n\r\nhal".encode()])
+async def test_cancellation_passes_through_and_the_request_ends_by_its_deadline(sent: bytes) -> None:
+    # The request arrives and is answered in one turn of the loop, so this also is the cancellation that meets an answer.
+    async with hostile_receiver(hostile.stalls_after(sent)) as receiver, channel_to(receiver.url) as channel:
+        begun = elapsed()
+        attempt = asyncio.create_task(channel.deliver(ENVELOPE, seconds=SECONDS))
+        assert await wait_for(receiver.arrived, 5)
+        attempt.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await attempt
+        assert elapsed() - begun < SECONDS
+        assert await wait_for(receiver.abandoned, SECONDS + SLACK)
+
+
+async def test_no_cancellation_is_lost_whenever_it_comes() -> None:
+    async with (
+        hostile_receiver(hostile.status("200 OK", b"{}")) as receiver,
+        channel_to(receiver.url) as channel,
+    ):
+        for turns in range(200):
+            attempt = asyncio.create_task(channel.deliver(ENVELOPE, seconds=5))
+            for _ in range(turns % 20):
+                await clock.pause(0)
+            if attempt.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await attempt
+
+
+async def test_an_earlier_cancellation_of_the_caller_is_not_taken_for_a_new_one() -> None:
+    async def survivor(channel: WebhookChannel) -> Outcome:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        return await channel.deliver(ENVELOPE, seconds=5)
+
+    async with hostile_receiver(hostile.status("200 OK")) as receiver, channel_to(receiver.url) as channel:
+        task = asyncio.create_task(survivor(channel))
+        await clock.pause(0)
+        task.cancel()
+        assert isinstance(await task, Delivered)
+
+
+async def test_time_of_delivery_is_when_the_answer_began() -> None:
+    begun: datetime = utc_now()
+    outcome = await outcome_from(
+        hostile.stalls_after(f"{OK}content-length: 9\r\n\r\nhal".encode()), seconds=1
+    )
+    assert isinstance(outcome, Delivered)
+    assert outcome.at - begun < timedelta(seconds=0.9)
