@@ -66,16 +66,18 @@ def open_the_way(account: Account, paths: Iterable[Path]) -> None:
         )
 
 
-def let_read(tree: Path, first: Path) -> None:
-    """Let everyone read and run a wheel's tree, if its first program shows that an umask of root's forbade it."""
+def let_read(trees: Iterable[Path], first: Path) -> None:
+    """Let everyone read and run a wheel's trees, if its first program shows that an umask of root's forbade it."""
     if first.stat().st_mode & _FOLDER_BITS == _FOLDER_BITS:
         return
-    for path in (tree, *tree.rglob("*")):
-        now = path.lstat()
-        if stat.S_ISLNK(now.st_mode):
-            continue
-        _add(path, now.st_mode, _FOLDER_BITS if now.st_mode & stat.S_IXUSR else stat.S_IROTH)
-    log.warning("embedded_programs_opened", folder=str(tree), right="read", reason="postgres runs as nobody")
+    for tree in trees:
+        for path in (tree, *tree.rglob("*")):
+            now = path.lstat()
+            if not stat.S_ISLNK(now.st_mode):
+                _add(path, now.st_mode, _FOLDER_BITS if now.st_mode & stat.S_IXUSR else stat.S_IROTH)
+        log.warning(
+            "embedded_programs_opened", folder=str(tree), right="read", reason="postgres runs as nobody"
+        )
 
 
 def _add(path: Path, mode: int, bits: int) -> None:

@@ -44,11 +44,12 @@ def private_folder(path: Path, account: Account, mode: int = 0o700) -> Path:
 
 
 def socket_folder(data_dir: Path, server: str, socket: str, account: Account) -> Path:
-    """A folder only the account can enter, for a socket of this name: in the data folder if the path fits."""
+    """A folder only the account can enter, for a socket of this name: in the data folder if its path will do."""
     name = f"{tag_of(data_dir)}-{account.uid}-{server}"
     candidates = [data_dir / server / "socket", Path(tempfile.gettempdir()) / name, Path("/tmp") / name]  # noqa: S108 - private, checked
     for candidate in candidates:
-        if len(os.fsencode(candidate / socket)) <= SOCKET_PATH_BYTES:
+        # A comma parts several hosts in a Postgres URL.
+        if len(os.fsencode(candidate / socket)) <= SOCKET_PATH_BYTES and "," not in str(candidate):
             return private_folder(candidate, account)
     raise EmbeddedError(f"no folder is short enough for a socket of {server}; set a shorter APP_DATA_DIR")
 

@@ -75,7 +75,10 @@ class PostgresProgram:
 
     async def prepare(self) -> None:
         if not self.account.is_ours:
-            let_read(self._postgres.parents[1], self._postgres)
+            installed = self._postgres.parents[1]
+            # The libraries that its programs share lie beside the package.
+            libraries = installed.parent.with_name(f"{installed.parent.name}.libs")
+            let_read([tree for tree in (installed, libraries) if tree.is_dir()], self._postgres)
             open_the_way(self.account, [self._postgres, self._cluster, self.sockets])
         _clear(self.folder)
         if not self._cluster.exists():
