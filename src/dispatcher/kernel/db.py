@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import asyncpg
 
@@ -23,8 +24,7 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 
 CANNOT_OPEN: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError, ValueError)
 
-Pool = asyncpg.Pool[asyncpg.Record]
-Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 @asynccontextmanager

@@ -43,3 +43,23 @@ async def background(name: str, run: Callable[[], Awaitable[None]]) -> AsyncIter
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def draining(
+    name: str, run: Callable[[], Awaitable[None]], stop: Callable[[], None], *, seconds: float
+) -> AsyncIterator[None]:
+    """Like `background`, but at the end the loop is asked to stop and has `seconds` to finish what it is doing."""
+    task = asyncio.create_task(supervise(name, run), name=name)
+    try:
+        yield
+    finally:
+        stop()
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+            if not done:
+                log.warning("loop_cancelled", loop=name, after_seconds=seconds)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task

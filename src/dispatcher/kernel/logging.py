@@ -12,7 +12,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogEnv = Literal["local", "dev", "production"]
-QUIET = ("uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd")
+QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd")
 
 
 def configure_logging(*, level: str, env: LogEnv, service: str, version: str, replica: str) -> None:

@@ -21,10 +21,10 @@ _INSTALLED = Path(__file__).parents[1] / "_migrations"
 _IN_THE_TREE = Path(__file__).parents[3] / "migrations"
 
 
-def connector(url: str) -> Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]:
+def connector(url: str) -> "Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]":
     """Opens connections of asyncpg's own kind of address, which SQLAlchemy's does not quite match."""
 
-    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(url, timeout=5.0)
 
     return connect
@@ -49,14 +49,14 @@ async def migrate(url: str, *, to: str = "head") -> list[str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         missing = _pending(connection)
         if missing:
-            command.upgrade(_config(connection), to)
+            command.upgrade(alembic_config(connection), to)
         return missing
 
     return await _with_connection(url, up)
 
 
 def _pending(connection: Connection) -> list[str]:
-    script = ScriptDirectory.from_config(_config())
+    script = ScriptDirectory.from_config(alembic_config())
     current = MigrationContext.configure(connection).get_current_revision()
     known = [revision.revision for revision in script.walk_revisions()]
     if current is not None and current not in known:
@@ -80,7 +80,8 @@ async def _with_connection(url: str, run: Callable[[Connection], list[str]]) -> 
         await engine.dispose()
 
 
-def _config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration for our migrations, to be run over this connection."""
     config = Config()
     config.set_main_option("script_location", str(_INSTALLED if _INSTALLED.is_dir() else _IN_THE_TREE))
     config.attributes["connection"] = connection

@@ -1,0 +1,166 @@
+"""The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+
+from dispatcher import __version__
+from dispatcher.channels.webhook import Target, WebhookChannel
+from dispatcher.delivery.lane import ChannelPool, Lane, Terms
+from dispatcher.delivery.pace import Pace
+from dispatcher.delivery.pump import PumpParts
+from dispatcher.delivery.rescuer import Rescuer
+from dispatcher.delivery.routes import delivery_routes
+from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.ticker import Ticker
+from dispatcher.health import health_routes
+from dispatcher.kernel.db import Pool, connected_pool
+from dispatcher.kernel.etcd import EtcdDirectory
+from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.kernel.web import Correlation, handle_errors
+from dispatcher.live_config.follow import LiveConfigFollower
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.routes import message_routes
+from dispatcher.settings import Settings
+
+log = structlog.get_logger()
+
+POOL_SIZE = 10
+ETCD_PATIENCE_SECONDS = 3.0
+"""How long a start waits for etcd before it goes on with the last good live config."""
+
+DESCRIPTION = """
+Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, on any number of replicas.
+
+Put messages in with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello')`, or
+`dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the three servers are, the environment's or the embedded ones."""
+
+    db_url: str
+    redis_url: str
+    etcd_endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A running service."""
+
+    api: FastAPI
+    pool: Pool
+    stop_claiming: Callable[[], None]
+    """Claim nothing more, at once; what is being sent goes on. The first thing that a shutdown does."""
+
+
+def webhook_terms(config: LiveConfig) -> Terms:
+    """What live config says about the webhook lane."""
+    return Terms(
+        pace=Pace(
+            rate_limit=config.rate_limit,
+            interval=config.interval,
+            queue_capacity=config.scheduler_queue_capacity,
+            auto_sending=config.auto_sending,
+            blocked=None
+            if config.webhook_url
+            else "webhook_url is not set; put it into etcd or the YAML file",
+        ),
+        target=_webhook_target(config),
+        concurrency=config.webhook_concurrency,
+        attempt_seconds=config.webhook_timeout,
+        lease_seconds=config.lease_seconds,
+        max_attempts=config.max_attempts,
+        backoff_base=config.backoff_base,
+        backoff_cap=config.backoff_cap,
+    )
+
+
+def _webhook_target(config: LiveConfig) -> Target:
+    key = config.webhook_auth_key
+    return Target(
+        url=config.webhook_url or "",
+        auth_header=config.webhook_auth_header,
+        auth_key=key.get_secret_value() if key else None,
+    )
+
+
+WEBHOOK = Lane(
+    name="webhook",
+    terms=webhook_terms,
+    open_channel=lambda config: WebhookChannel(
+        _webhook_target(config), concurrency=config.webhook_concurrency
+    ),
+)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, addresses: Addresses, *, live_file: Mapping[str, Any]
+) -> AsyncIterator[Application]:
+    """The service, for as long as the block runs. `live_file` holds the values below etcd's.
+
+    Raises:
+        StartupError: Postgres cannot be reached.
+    """
+    replica = settings.replica
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=f"{settings.service_name} {replica}", size=POOL_SIZE)
+        )
+        redis = BoundedRedis(addresses.redis_url, password=_secret(settings), db=settings.redis_db)
+        stack.push_async_callback(redis.close)
+        etcd = EtcdDirectory(addresses.etcd_endpoints, prefix=settings.etcd_prefix)
+        follower = LiveConfigFollower(etcd, pool, file=live_file)
+        await follower.load()
+        await stack.enter_async_context(background("live config", follower.run))
+        if not await follower.listed(seconds=ETCD_PATIENCE_SECONDS):
+            log.warning("started_without_etcd", error=etcd.problem)
+
+        recent = RecentSent(redis)
+        settler = Settler(pool, redis, recent, lane=WEBHOOK.name, replica=replica)
+        await stack.enter_async_context(background("settler", settler.run))
+        channels = ChannelPool(WEBHOOK)
+        stack.push_async_callback(channels.close)
+        ticker = Ticker(PumpParts(WEBHOOK, follower.live, pool, settler, channels), redis, replica=replica)
+        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
+        await stack.enter_async_context(background("rescuer", rescuer.run))
+        await stack.enter_async_context(
+            draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
+        )
+
+        api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
+        handle_errors(api)
+        api.add_middleware(Correlation)
+        api.include_router(delivery_routes(pool, WEBHOOK.name, changed=ticker.wake))
+        api.include_router(message_routes(pool, recent))
+        api.include_router(
+            health_routes(
+                identity={"service": settings.service_name, "version": __version__, "replica": replica},
+                pool=pool,
+                redis=redis,
+                etcd=etcd,
+                follower=follower,
+                lane=WEBHOOK.name,
+            )
+        )
+        api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
+        api.add_api_route("/", _docs, include_in_schema=False)
+        yield Application(api, pool, ticker.stop)
+
+
+async def _docs() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _secret(settings: Settings) -> str | None:
+    return settings.redis_password.get_secret_value() if settings.redis_password else None

@@ -1,0 +1,120 @@
+"""Runs the service and its HTTP server until a signal, then shuts both down in order."""
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from dispatcher.app import Addresses, Application, running
+from dispatcher.kernel.errors import StartupError
+from dispatcher.settings import Settings
+
+DEFAULT_PORT = 8080
+FURTHER_PORTS = 100
+
+
+class Interrupts:
+    """What SIGINT and SIGTERM do: cancel the start-up; once there is a server, stop that; the second time, give up."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._stop: Callable[[], None] | None = None
+
+    def now_stop(self, stop: Callable[[], None]) -> None:
+        """From now on the first signal calls this."""
+        self._stop = stop
+
+    def __call__(self) -> None:
+        """A signal arrived."""
+        if self._stop is not None:
+            stop, self._stop = self._stop, None
+            stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+
+@asynccontextmanager
+async def interrupts() -> AsyncIterator[Interrupts]:
+    """Handle SIGINT and SIGTERM during the block."""
+    handler, loop = Interrupts(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handler)
+    try:
+        yield handler
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handling, which would end the process by the signal instead of with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """A listening socket: on this port, or, when none is asked for, on 8080 or the next free one.
+
+    Raises:
+        StartupError: The port is taken, or the host is not one of this machine.
+    """
+    candidates = [port] if port is not None else range(DEFAULT_PORT, DEFAULT_PORT + FURTHER_PORTS)
+    problem: OSError | None = None
+    for candidate in candidates:
+        try:
+            return socket.create_server((host, candidate), family=_family(host), backlog=2048)
+        except OSError as error:
+            problem = error
+    raise StartupError(
+        f"APP_PORT: cannot listen on {host}:{port or DEFAULT_PORT} ({problem}); "
+        f"choose a free one, e.g. APP_PORT={(port or DEFAULT_PORT) + 1}"
+    )
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+async def serve(
+    settings: Settings,
+    addresses: Addresses,
+    *,
+    listener: socket.socket,
+    live_file: Mapping[str, Any],
+    interrupt: Interrupts,
+    on_ready: Callable[[Application], None],
+) -> None:
+    """Serve until a signal: claim nothing more at once, answer the requests under way, finish what is being sent.
+
+    A second signal gives up waiting; leases of what was being sent then run out, and the rescuer takes over.
+    """
+    async with running(settings, addresses, live_file=live_file) as application:
+        config = uvicorn.Config(
+            application.api,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=int(settings.idle_timeout),
+            timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout)),
+            ssl_certfile=str(settings.https_cert) if settings.use_https else None,
+            ssl_keyfile=str(settings.https_key) if settings.use_https else None,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise StartupError(f"HTTPS_CERT_PATH, HTTPS_KEY_PATH: cannot use them: {error}") from error
+        server = _Server(config)
+
+        def stop() -> None:
+            application.stop_claiming()
+            server.should_exit = True
+
+        interrupt.now_stop(stop)
+        on_ready(application)
+        await server.serve(sockets=[listener])

@@ -1,0 +1,128 @@
+"""GET /health: what works, what does not, and why nothing is sent when nothing is."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from dispatcher.delivery import schedule
+from dispatcher.delivery.state import SchedulerState, scheduler_model
+from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.errors import UnavailableError
+from dispatcher.kernel.etcd import EtcdDirectory
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.live_config.follow import LiveConfigFollower
+from dispatcher.live_config.model import shown
+
+PROBE_SECONDS = 1.0
+
+
+class Part(BaseModel):
+    """One server that this service stands on."""
+
+    status: Literal["up", "down"]
+    problem: str | None = None
+
+
+class LiveConfigHealth(BaseModel):
+    """The live configuration in force."""
+
+    revision: int | None = Field(
+        description="The etcd revision it was read at; None before any etcd was seen."
+    )
+    values: dict[str, Any] = Field(
+        description="Secrets are `(set)`; the webhook's address is its origin alone."
+    )
+    sources: dict[str, str] = Field(description="Per key: etcd, file or default.")
+    refused: dict[str, str] = Field(
+        description="Keys whose etcd value is refused, and why. Their old value stays."
+    )
+    etcd_came_back_empty: bool = Field(description="etcd lost its data; the last good values stay in force.")
+
+
+class Health(BaseModel):
+    """`healthy`; `degraded` without Redis or etcd, or with refused live values; `unhealthy` without Postgres."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    service: str
+    version: str
+    replica: str
+    uptime_seconds: float
+    postgres: Part
+    redis: Part
+    etcd: Part
+    scheduler: SchedulerState | None
+    live_config: LiveConfigHealth
+
+
+def health_routes(
+    *,
+    identity: Mapping[str, str],
+    pool: Pool,
+    redis: BoundedRedis,
+    etcd: EtcdDirectory,
+    follower: LiveConfigFollower,
+    lane: str,
+) -> APIRouter:
+    """GET /health over these parts; `identity` holds service, version and replica."""
+    router = APIRouter(tags=["health"])
+    began = elapsed()
+
+    @router.get(
+        "/health",
+        summary="What works and what does not",
+        responses={
+            503: {"model": Health, "description": "Postgres is gone: nothing is sent, nothing is lost."}
+        },
+    )
+    async def health(response: Response) -> Health:
+        """200 when messages can be delivered, even if `degraded`; 503 when they cannot, because Postgres is gone."""
+        (postgres, seen), redis_problem = await asyncio.gather(_look(pool, lane), redis.probe())
+        parts = {
+            "postgres": postgres,
+            "redis": _part(redis_problem),
+            "etcd": _part(etcd.problem),
+        }
+        degraded = (
+            any(part.status == "down" for part in parts.values()) or follower.refused or follower.emptied
+        )
+        if postgres.status == "down":
+            response.status_code = 503
+        return Health(
+            status="unhealthy" if postgres.status == "down" else "degraded" if degraded else "healthy",
+            **identity,
+            uptime_seconds=round(elapsed() - began, 1),
+            **parts,
+            scheduler=seen,
+            live_config=_live_config(follower),
+        )
+
+    return router
+
+
+def _live_config(follower: LiveConfigFollower) -> LiveConfigHealth:
+    snapshot = follower.live.snapshot
+    return LiveConfigHealth(
+        revision=snapshot.origin.revision if snapshot.origin else None,
+        values=shown(snapshot.value),
+        sources=follower.sources(),
+        refused=dict(follower.refused),
+        etcd_came_back_empty=follower.emptied,
+    )
+
+
+async def _look(pool: Pool, lane: str) -> tuple[Part, SchedulerState | None]:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return _part(None), scheduler_model(await schedule.look(pool, lane))
+    except UnavailableError:
+        return _part(None), None
+    except UNAVAILABLE as error:
+        return _part(str(error) or type(error).__name__), None
+
+
+def _part(problem: str | None) -> Part:
+    return Part(status="up" if problem is None else "down", problem=problem)

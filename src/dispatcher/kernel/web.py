@@ -1,0 +1,128 @@
+"""What every route shares: problem details for errors (RFC 9457), a correlation id per request."""
+
+import re
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dispatcher.kernel.db import UNAVAILABLE
+from dispatcher.kernel.errors import DispatcherError, UnavailableError
+
+log = structlog.get_logger()
+
+CORRELATION_HEADER = "X-Correlation-ID"
+_ACCEPTABLE_ID = re.compile(
+    r"[\w.:/+=@-]{1,128}", re.ASCII
+)  # what may go into a header and a log line as it is
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Invalid request"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["limit: input should be less than or equal to 1000"])
+    correlation_id: str | None = Field(default=None, examples=["0f8f7a3e5b1c4d0e9a6b2c7d8e9f0a1b"])
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "The request cannot be; `detail` says why."},
+    503: {"model": Problem, "description": "Postgres does not answer at the moment; try again."},
+}
+
+
+def problem(status: int, title: str, detail: str) -> Response:
+    """An answer of type application/problem+json."""
+    correlation_id = structlog.contextvars.get_contextvars().get("correlation_id")
+    body = Problem(title=title, status=status, detail=detail, correlation_id=correlation_id)
+    headers = {"Retry-After": "1"} if status == UnavailableError.status else None
+    return Response(
+        orjson.dumps(body.model_dump(exclude_none=True)),
+        status_code=status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Answer every error of this app with problem details."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, DispatcherError)
+        return problem(error.status, error.title, error.detail)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        text = first["msg"].removeprefix("Value error, ")
+        return problem(422, "Invalid request", f"{where}: {text[0].lower()}{text[1:]}")
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = problem(error.status_code, str(error.detail), str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def unavailable(_: Request, error: Exception) -> Response:
+        log.warning("request_without_postgres", error=str(error) or type(error).__name__)
+        return problem(503, UnavailableError.title, "Postgres does not answer at the moment; try again")
+
+    app.add_exception_handler(DispatcherError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, unavailable)
+
+
+class Correlation:
+    """ASGI middleware: binds the request's correlation id to its logs, returns it, and logs the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        correlation_id = _given_id(scope) or uuid4().hex
+        status, began = 500, perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[CORRELATION_HEADER] = correlation_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                log.info(
+                    "http_request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    duration_ms=round((perf_counter() - began) * 1000, 1),
+                )
+
+
+def _given_id(scope: Scope) -> str | None:
+    wanted = CORRELATION_HEADER.lower().encode()
+    for name, value in scope["headers"]:
+        if name == wanted:
+            text = value.decode("latin-1")
+            return text if _ACCEPTABLE_ID.fullmatch(text) else None
+    return None

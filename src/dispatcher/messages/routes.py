@@ -1,0 +1,87 @@
+"""GET /messages, /sent and /sent-messages."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field, TypeAdapter
+
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.web import PROBLEMS
+from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET, Cursor, list_messages
+from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.table import State
+from dispatcher.messages.view import MessageView, message_view
+
+_VIEWS = TypeAdapter(list[MessageView])
+RECENT_LIMIT = 100
+"""The size of the page that is kept in Redis, and the default size of a page."""
+
+
+class PageQuery(BaseModel):
+    """Which page of sent messages."""
+
+    limit: int = Field(default=RECENT_LIMIT, ge=1, le=MAX_LIMIT, description="Messages per page.")
+    offset: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_OFFSET,
+        description="Messages to skip. To read far back, follow `Link` instead.",
+    )
+    cursor: str | None = Field(default=None, max_length=200, description="From a page's `Link` header.")
+    lane: str = Field(default="webhook", max_length=64, description="The lane to list.")
+
+
+class MessagesQuery(PageQuery):
+    """Which page of the messages of which status."""
+
+    status: State = State.SENT
+
+
+def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
+    """The routes that read messages."""
+    router = APIRouter(tags=["messages"], responses=PROBLEMS)
+
+    async def page(request: Request, query: PageQuery, state: State) -> Response:
+        newest = state is State.SENT and query.offset == 0 and query.cursor is None
+        cacheable = newest and query.limit == RECENT_LIMIT
+        version, cached = await recent.read(query.lane) if cacheable else (None, None)
+        if cached is not None:
+            link, _, body = cached.partition("\n")
+            return _answer(body.encode(), request, Cursor.parse(link) if link else None)
+        rows, following = await list_messages(
+            pool,
+            lane=query.lane,
+            state=state,
+            limit=query.limit,
+            offset=query.offset,
+            after=Cursor.parse(query.cursor) if query.cursor else None,
+        )
+        read = _VIEWS.dump_json([message_view(row) for row in rows], by_alias=True)
+        if cacheable:
+            await recent.write(query.lane, version, f"{following or ''}\n{read.decode()}")
+        return _answer(read, request, following)
+
+    @router.get("/sent", response_model=list[MessageView], summary="Sent messages, newest first")
+    async def sent(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+        """Each with the receiver's `messageId`. The `Link` header leads to the next page."""
+        return await page(request, query, State.SENT)
+
+    @router.get("/sent-messages", response_model=list[MessageView], summary="/sent under another name")
+    async def sent_messages(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
+        """The same list, under the name other clients use."""
+        return await page(request, query, State.SENT)
+
+    @router.get("/messages", response_model=list[MessageView], summary="Messages of one status")
+    async def messages(request: Request, query: Annotated[MessagesQuery, Query()]) -> Response:
+        """`sent` newest first, `pending` and `sending` soonest due first, the others newest first."""
+        return await page(request, query, query.status)
+
+    return router
+
+
+def _answer(body: bytes, request: Request, following: Cursor | None) -> Response:
+    response = Response(body, media_type="application/json")
+    if following is not None:
+        url = request.url.remove_query_params("offset").include_query_params(cursor=str(following))
+        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return response

@@ -1,0 +1,81 @@
+"""Real servers for every test that asks: one Postgres, Redis and etcd a run, a database of its own a test."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from dispatcher.embedded.servers import RunningServers, running_servers
+from dispatcher.kernel.db import Pool, connected_pool
+from dispatcher.kernel.migrate import migrate
+
+TEMPLATE = "template_dispatcher"
+
+
+@pytest.fixture(scope="session")
+async def servers() -> AsyncIterator[RunningServers]:
+    # tempfile and not tmp_path: Postgres runs as nobody where the tests run as root, and has to get in
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as folder:
+        async with running_servers(Path(folder), postgres=True, redis=True, etcd=True) as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+async def template(servers: RunningServers) -> str:
+    """A migrated database that each test's own is copied from, so that tests really commit."""
+    url = database_url(servers, TEMPLATE)
+    await administer(servers, f"CREATE DATABASE {TEMPLATE}")
+    await migrate(url)
+    return TEMPLATE
+
+
+@pytest.fixture
+async def db_url(servers: RunningServers, template: str) -> AsyncIterator[str]:
+    name = f"test_{uuid4().hex[:12]}"
+    await administer(servers, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    yield database_url(servers, name)
+    await administer(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def pool(db_url: str) -> AsyncIterator[Pool]:
+    async with connected_pool(db_url, application="test", size=10) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def redis_url(servers: RunningServers) -> str:
+    """The Redis of this run, emptied."""
+    url = servers.addresses.redis_addr
+    assert url is not None
+    async with Redis.from_url(url) as connection:
+        await connection.flushall()
+    return url
+
+
+@pytest.fixture
+def etcd_endpoints(servers: RunningServers) -> tuple[str, ...]:
+    endpoints = servers.addresses.etcd_endpoints
+    assert endpoints is not None
+    return endpoints
+
+
+def database_url(servers: RunningServers, name: str) -> str:
+    url = servers.addresses.db_url
+    assert url is not None
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+
+async def administer(servers: RunningServers, statement: str) -> None:
+    url = servers.addresses.db_url
+    assert url is not None
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

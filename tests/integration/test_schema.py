@@ -1,0 +1,98 @@
+"""The schema: what an INSERT may leave out, what the table refuses, and that models and migrations agree."""
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.migrate import alembic_config, connector, migrate, pending_migrations
+from dispatcher.kernel.schema import metadata
+
+
+async def test_an_insert_of_recipient_and_content_is_enough(pool: Pool) -> None:
+    row = await pool.fetchrow(
+        "INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello') RETURNING *"
+    )
+    assert row is not None
+    assert (row["state"], row["sent_status"], row["sent_at"], row["lane"]) == (
+        "pending",
+        False,
+        None,
+        "webhook",
+    )
+    assert row["deliver_at"] == row["created_at"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "constraint"),
+    [
+        ("recipient_phone, content", "'', 'x'", "messages_recipient"),
+        ("recipient_phone, content", "'+1', ''", "messages_content_length"),
+        ("recipient_phone, content", "'+1', repeat('x', 161)", "messages_content_length"),
+        ("recipient_phone, content, lane", "'+1', repeat('x', 4097), 'console'", "messages_content_length"),
+        ("recipient_phone, content, sent_status", "'+1', 'x', true", "messages_sent_status"),
+        ("recipient_phone, content, state", "'+1', 'x', 'lost'", "messages_state"),
+        ("recipient_phone, content, state", "'+1', 'x', 'sending'", "messages_lease"),
+    ],
+)
+async def test_the_table_refuses_what_must_not_be(
+    pool: Pool, columns: str, values: str, constraint: str
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError) as caught:
+        await pool.execute(f"INSERT INTO messages ({columns}) VALUES ({values})")
+    assert caught.value.constraint_name == constraint
+
+
+async def test_160_characters_are_counted_as_characters(pool: Pool) -> None:
+    await pool.execute("INSERT INTO messages (recipient_phone, content) VALUES ('+1', repeat('ü', 160))")
+    assert await pool.fetchval("SELECT count(*) FROM messages") == 1
+
+
+async def test_models_and_migrations_agree(db_url: str) -> None:
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connector(db_url))
+    async with engine.begin() as connection:
+        differences = await connection.run_sync(compare)
+    await engine.dispose()
+    assert differences == []
+
+
+async def test_constraints_are_named_as_in_the_models(pool: Pool) -> None:
+    rows = await pool.fetch(
+        "SELECT conname FROM pg_constraint WHERE contype IN ('c', 'p') AND connamespace = 'public'::regnamespace"
+    )
+    wanted = {
+        constraint_name(table.name, str(constraint.name)) if constraint.name else f"{table.name}_pkey"
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+    }
+    assert {row["conname"] for row in rows} - {"alembic_version_pkc"} == wanted
+
+
+def constraint_name(table: str, name: str) -> str:
+    return name if name.startswith(f"{table}_") else f"{table}_{name}"
+
+
+async def test_down_and_up_once(db_url: str) -> None:
+    def down(connection: Connection) -> list[str]:
+        command.downgrade(alembic_config(connection), "base")
+        return [
+            row[0]
+            for row in connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        ]
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connector(db_url))
+    async with engine.begin() as connection:
+        left = await connection.run_sync(down)
+    await engine.dispose()
+    assert left == ["alembic_version"]
+    assert await pending_migrations(db_url) == ["0001"]
+    assert await migrate(db_url) == ["0001"]
+    assert await migrate(db_url) == []
