@@ -30,21 +30,21 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text),
         sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
         sa.CheckConstraint(
-            "recipient_phone <> '' AND char_length(recipient_phone) <= 320", name="messages_recipient"
+            "recipient_phone <> '' AND char_length(recipient_phone) <= 320", name="recipient"
         ),
         sa.CheckConstraint(
             "char_length(content) BETWEEN 1 AND CASE lane WHEN 'webhook' THEN 160 ELSE 4096 END",
-            name="messages_content_length",
+            name="content_length",
         ),
         sa.CheckConstraint(
             "state IN ('pending', 'sending', 'sent', 'failed', 'uncertain', 'cancelled')",
-            name="messages_state",
+            name="state",
         ),
-        sa.CheckConstraint("sent_status = (state = 'sent')", name="messages_sent_status"),
-        sa.CheckConstraint("(sent_at IS NOT NULL) = (state = 'sent')", name="messages_sent_at"),
+        sa.CheckConstraint("sent_status = (state = 'sent')", name="sent_status"),
+        sa.CheckConstraint("(sent_at IS NOT NULL) = (state = 'sent')", name="sent_at"),
         sa.CheckConstraint(
             "(lease_id IS NOT NULL) = (state = 'sending') AND (leased_until IS NOT NULL) = (state = 'sending')",
-            name="messages_lease",
+            name="lease",
         ),
     )
     op.create_index(
@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("response_excerpt", sa.Text),
         sa.PrimaryKeyConstraint("message_id", "number", name="attempts_pkey"),
         sa.CheckConstraint(
-            "outcome IN ('delivered', 'retry', 'rejected', 'interrupted')", name="attempts_outcome"
+            "outcome IN ('delivered', 'retry', 'rejected', 'interrupted')", name="outcome"
         ),
     )
     op.create_table(
@@ -101,10 +101,10 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("changed_at", MOMENT, nullable=False, server_default=sa.func.now()),
         sa.CheckConstraint(
-            "rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="schedules_pace"
+            "rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="pace"
         ),
-        sa.CheckConstraint("next_no >= anchor_no", name="schedules_next_no"),
-        sa.CheckConstraint("(cluster_id IS NULL) = (revision IS NULL)", name="schedules_origin"),
+        sa.CheckConstraint("next_no >= anchor_no", name="next_no"),
+        sa.CheckConstraint("(cluster_id IS NULL) = (revision IS NULL)", name="origin"),
     )
     op.create_table(
         "ticks",
@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("entries", JSONB, nullable=False),
         sa.Column("saved_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        sa.CheckConstraint("only_row", name="last_live_config_only_row"),
+        sa.CheckConstraint("only_row", name="only_row"),
     )
 
 
