@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from tests import hostile_receiver as hostile
@@ -94,10 +94,11 @@ async def test_without_a_key_no_auth_header_is_sent() -> None:
 async def test_any_2xx_is_delivered_whatever_its_body(
     behaviour: Behaviour, status: int, receipt_id: str | None, excerpt: str | None
 ) -> None:
+    begun = utc_now()
     outcome = await outcome_from(behaviour)
     assert isinstance(outcome, Delivered)
     assert (outcome.status, outcome.receipt_id, outcome.excerpt) == (status, receipt_id, excerpt)
-    assert utc_now() - outcome.at < timedelta(seconds=SECONDS + SLACK)
+    assert begun < outcome.at < begun + timedelta(seconds=SECONDS)  # when the answer began, not when it ended
     assert outcome.at.tzinfo is UTC
 
 
@@ -207,14 +208,6 @@ async def test_odd_envelopes_neither_raise_nor_forge_headers() -> None:
     assert len(receiver.heads) == 1
 
 
-async def test_cookies_are_not_kept() -> None:
-    behaviour = hostile.status("200 OK", b"", "set-cookie: a=b; path=/")
-    async with hostile_receiver(behaviour) as receiver, channel_to(receiver.url) as channel:
-        for _ in range(2):
-            await channel.deliver(ENVELOPE, seconds=SECONDS)
-    assert "cookie" not in receiver.headers()
-
-
 async def test_proxies_from_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with hostile_receiver(hostile.closes) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -224,12 +217,13 @@ async def test_proxies_from_the_environment_are_not_used(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("body", [b"", b'{"messageId":"abc"}', b"x" * (MAX_BODY_BYTES - 1)])
-async def test_sequential_sends_share_one_connection(body: bytes) -> None:
-    async with hostile_receiver(hostile.status("200 OK", body)) as receiver:
+async def test_sequential_sends_share_one_connection_and_no_cookies(body: bytes) -> None:
+    async with hostile_receiver(hostile.status("200 OK", body, "set-cookie: a=b")) as receiver:
         async with channel_to(receiver.url) as channel:
             for _ in range(50):
                 assert isinstance(await channel.deliver(ENVELOPE, seconds=5), Delivered)
         assert (receiver.connections, len(receiver.heads)) == (1, 50)
+        assert "cookie" not in receiver.headers()
 
 
 async def test_concurrent_sends_share_as_many_connections() -> None:
@@ -300,12 +294,3 @@ async def test_an_earlier_cancellation_of_the_caller_is_not_taken_for_a_new_one(
         await clock.pause(0)
         task.cancel()
         assert isinstance(await task, Delivered)
-
-
-async def test_time_of_delivery_is_when_the_answer_began() -> None:
-    begun: datetime = utc_now()
-    outcome = await outcome_from(
-        hostile.stalls_after(f"{OK}content-length: 9\r\n\r\nhal".encode()), seconds=1
-    )
-    assert isinstance(outcome, Delivered)
-    assert outcome.at - begun < timedelta(seconds=0.9)

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import orjson
 from pyreqwest.client import Client, ClientBuilder
@@ -60,7 +60,7 @@ class WebhookChannel:
         status, location, failure = 0, None, ""
         body = bytearray()
         try:
-            async with self._request(self._url, envelope, payload, seconds) as response:
+            async with self._request(self._url, envelope, payload, at, seconds) as response:
                 # Kept before the body is read: what goes wrong after it changes nothing about the answer.
                 status, at = response.status, utc_now()
                 if status in REDIRECTION:
@@ -79,14 +79,16 @@ class WebhookChannel:
         """Give up the connections."""
         await self._client.close()
 
-    def _request(self, url: Url, envelope: Envelope, payload: bytes, seconds: float) -> StreamRequest:
+    def _request(
+        self, url: Url, envelope: Envelope, payload: bytes, at: datetime, seconds: float
+    ) -> StreamRequest:
         if seconds != self._template_seconds:
             self._template, self._template_seconds = self._new_template(url, seconds), seconds
         # A copy of a ready request takes half the time of building one.
         request = self._template.copy()
         headers = request.headers
         headers["webhook-id"] = str(envelope.message_id)
-        headers["webhook-timestamp"] = str(int(utc_now().timestamp()))
+        headers["webhook-timestamp"] = str(int(at.timestamp()))
         headers["x-correlation-id"] = _header_value(envelope.correlation_id)
         request.body = RequestBody.from_bytes(payload)
         return request

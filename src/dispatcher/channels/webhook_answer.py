@@ -81,7 +81,7 @@ def error_text(error: PyreqwestError, *, https: bool) -> str:
 def excerpt_of(body: bytes) -> str | None:
     """The body's first 1,024 characters as text that is safe to print and to store; None when empty."""
     # No character of UTF-8 takes more than four bytes.
-    text = bytes(body[: EXCERPT_CHARACTERS * 4]).decode(errors="replace")[:EXCERPT_CHARACTERS]
+    text = body[: EXCERPT_CHARACTERS * 4].decode(errors="replace")[:EXCERPT_CHARACTERS]
     return harmless(text) or None
 
 
