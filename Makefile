@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench clean
+.PHONY: help install run demo test check lint types fmt bench requirements clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,13 @@ fmt: install ## Format and fix what can be fixed
 bench: install ## Throughput of the whole beside the bare client, measured in one run
 	@$(BIN)/python -m bench.dispatch
 
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
 requirements: install ## Pin every dependency anew, with hashes and without registry addresses
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@$(BIN)/$(PIN) pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/$(PIN) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@$(BIN)/$(PIN) --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## Remove what make and the embedded servers made here
 	rm -rf $(VENV) .dispatcher
