@@ -15,10 +15,12 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import httpx2
+import psutil
 import uvloop
 from pyreqwest.client import ClientBuilder
 from rich.console import Console
@@ -36,6 +38,25 @@ SELECT '+90555' || lpad(n::text, 7, '0'), 'Your code is ' || n FROM generate_ser
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One round of one side."""
+
+    per_second: float
+    cpu_microseconds: float
+    """CPU time of the measured process, per message: says more than the rate where others use the machine too."""
+
+
+def figure(process: psutil.Process, cpu_before: float, count: int, seconds: float) -> Figure:
+    return Figure(count / seconds, (cpu(process) - cpu_before) / count * 1e6)
+
+
+def cpu(process: psutil.Process) -> float:
+    """CPU seconds that the process has used."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 @contextmanager
 def receiver(port: int) -> Iterator[str]:
     """The bench receiver in a process of its own."""
@@ -48,7 +69,7 @@ def receiver(port: int) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def service(addresses: Addresses, folder: Path, port: int) -> AsyncIterator[None]:
+async def service(addresses: Addresses, folder: Path, port: int) -> AsyncIterator[psutil.Process]:
     """One replica in a process of its own, ready."""
     environment = dict(
         os.environ, APP_PORT=str(port), APP_DATA_DIR=str(folder / "replica"), LOG_ENV="production"
@@ -67,14 +88,14 @@ async def service(addresses: Addresses, folder: Path, port: int) -> AsyncIterato
                 except httpx2.TransportError:
                     assert process.poll() is None, (folder / "replica.log").read_text()
                 await asyncio.sleep(0.1)
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
 
 
-async def bare(url: str, count: int) -> float:
-    """Messages per second of the client alone."""
+async def bare(url: str, count: int) -> Figure:
+    """The client alone."""
     headers = [
         ("content-type", "application/json"),
         ("webhook-id", "1"),
@@ -91,34 +112,35 @@ async def bare(url: str, count: int) -> float:
             await response.bytes()
             assert response.status == 202
 
+    us = psutil.Process()
     async with client:
-        began = time.perf_counter()
+        began, cpu_before = time.perf_counter(), cpu(us)
         async with asyncio.TaskGroup() as group:
             for _ in range(IN_FLIGHT):
                 group.create_task(worker())
-        return count / (time.perf_counter() - began)
+        return figure(us, cpu_before, count, time.perf_counter() - began)
 
 
-async def dispatch(db_url: str, api: str, count: int) -> float:
-    """Messages per second through the whole service: from /start until the last one is settled in Postgres."""
+async def dispatch(db_url: str, api: str, process: psutil.Process, count: int) -> Figure:
+    """The whole service: from /start until the last message is settled in Postgres."""
     connection = await asyncpg.connect(db_url)
     try:
         await connection.execute("TRUNCATE messages, attempts")
         await connection.execute(INSERT, count)
         await connection.execute("VACUUM ANALYZE messages")
         async with httpx2.AsyncClient() as client:
-            began = time.perf_counter()
+            began, cpu_before = time.perf_counter(), cpu(process)
             await client.post(f"{api}/start")
             while await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM messages WHERE state IN ('pending', 'sending'))"
             ):
                 await asyncio.sleep(0.02)
-            seconds = time.perf_counter() - began
+            measured = figure(process, cpu_before, count, time.perf_counter() - began)
             await client.post(f"{api}/stop")
         sent = await connection.fetchval("SELECT count(*) FROM messages WHERE sent_status")
         assert sent == count, f"{sent} of {count} were sent"
         assert await connection.fetchval("SELECT count(*) FROM attempts") == count
-        return count / seconds
+        return measured
     finally:
         await connection.close()
 
@@ -127,7 +149,7 @@ async def main(count: int, rounds: int) -> None:
     """Measure in turn and print the table."""
     console = Console()
     console.print(machine())
-    figures: list[tuple[float, float]] = []
+    figures: list[tuple[Figure, Figure]] = []
     with tempfile.TemporaryDirectory(prefix="dispatcher-bench-") as name, receiver(free_port()) as url:
         folder, port = Path(name), free_port()
         async with embedded_servers(folder, postgres=True, redis=True, etcd=True) as addresses:
@@ -143,27 +165,29 @@ async def main(count: int, rounds: int) -> None:
                 }
                 for key, value in live.items():
                     await etcd.put(f"/app/config/{key}".encode(), value.encode())
-            async with service(addresses, folder, port):
+            async with service(addresses, folder, port) as process:
                 api = f"http://127.0.0.1:{port}"
                 with Progress(console=console, transient=True) as progress:
                     for _ in progress.track(range(rounds + 1), description="Measuring ..."):
                         alone = await bare(url, count)
-                        figures.append((await dispatch(addresses.db_url, api, count), alone))
+                        figures.append((await dispatch(addresses.db_url, api, process, count), alone))
     figures = figures[1:]  # the first round warms up
-    table = Table(
-        "",
-        "messages/s (median)",
-        "least",
-        "most",
-        title=f"{count:,} messages, {IN_FLIGHT} in flight, {rounds} rounds",
-    )
+    title = f"{count:,} messages, {IN_FLIGHT} in flight, {rounds} rounds"
+    table = Table("", "messages/s (median)", "least", "most", "CPU µs/message (median)", title=title)
     for row, values in (
         ("dispatcher", [a for a, _ in figures]),
         ("bare client loop", [b for _, b in figures]),
     ):
-        table.add_row(row, f"{statistics.median(values):,.0f}", f"{min(values):,.0f}", f"{max(values):,.0f}")
-    ratios = [a / b for a, b in figures]
-    table.add_row("ratio", f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}")
+        rates, costs = [v.per_second for v in values], [v.cpu_microseconds for v in values]
+        table.add_row(
+            row,
+            f"{statistics.median(rates):,.0f}",
+            f"{min(rates):,.0f}",
+            f"{max(rates):,.0f}",
+            f"{statistics.median(costs):.0f}",
+        )
+    ratios = [a.per_second / b.per_second for a, b in figures]
+    table.add_row("ratio", f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}", "")
     console.print(table)
 
 
