@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
@@ -70,15 +70,26 @@ class Cursor:
         """
         try:
             parts = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-            id_, *at = parts
-            cursor = cls(int(id_), datetime.fromisoformat(at[0]) if at else None)
-        except (ValueError, TypeError, IndexError, binascii.Error):
+            cursor = cls._of(parts)
+        except (ValueError, TypeError, OverflowError, binascii.Error):
             cursor = None
-        if cursor is None or abs(cursor.id) >= 2**63 or (cursor.at and cursor.at.tzinfo is None):
+        if cursor is None:
             raise InvalidRequestError(
                 "cursor: not one that this service handed out; leave it away to begin anew"
             )
         return cursor
+
+    @classmethod
+    def _of(cls, parts: object) -> "Cursor | None":
+        """Exactly what `__str__` writes; Postgres's driver refuses anything else as if the server were away."""
+        match parts:
+            case [int(id_), *rest] if not isinstance(id_, bool) and abs(id_) < 2**63:
+                match rest:
+                    case []:
+                        return cls(id_)
+                    case [str(text)] if (at := datetime.fromisoformat(text)).tzinfo is not None:
+                        return cls(id_, at.astimezone(UTC))
+        return None
 
 
 async def list_messages(
