@@ -29,9 +29,7 @@ def upgrade() -> None:
         sa.Column("receipt_id", sa.Text),
         sa.Column("last_error", sa.Text),
         sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
-        sa.CheckConstraint(
-            "recipient_phone <> '' AND char_length(recipient_phone) <= 320", name="recipient"
-        ),
+        sa.CheckConstraint("recipient_phone <> '' AND char_length(recipient_phone) <= 320", name="recipient"),
         sa.CheckConstraint(
             "char_length(content) BETWEEN 1 AND CASE lane WHEN 'webhook' THEN 160 ELSE 4096 END",
             name="content_length",
@@ -78,9 +76,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("response_excerpt", sa.Text),
         sa.PrimaryKeyConstraint("message_id", "number", name="attempts_pkey"),
-        sa.CheckConstraint(
-            "outcome IN ('delivered', 'retry', 'rejected', 'interrupted')", name="outcome"
-        ),
+        sa.CheckConstraint("outcome IN ('delivered', 'retry', 'rejected', 'interrupted')", name="outcome"),
     )
     op.create_table(
         "schedules",
@@ -96,7 +92,7 @@ def upgrade() -> None:
         sa.Column("next_no", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("last_at", MOMENT),
         sa.Column("dropped_ticks", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-        sa.Column("cluster_id", sa.BigInteger),
+        sa.Column("epoch", sa.BigInteger),
         sa.Column("revision", sa.BigInteger),
         sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("changed_at", MOMENT, nullable=False, server_default=sa.func.now()),
@@ -104,7 +100,7 @@ def upgrade() -> None:
             "rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="pace"
         ),
         sa.CheckConstraint("next_no >= anchor_no", name="next_no"),
-        sa.CheckConstraint("(cluster_id IS NULL) = (revision IS NULL)", name="origin"),
+        sa.CheckConstraint("(epoch IS NULL) = (revision IS NULL)", name="origin"),
     )
     op.create_table(
         "ticks",
@@ -127,7 +123,8 @@ def upgrade() -> None:
     op.create_table(
         "last_live_config",
         sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
-        sa.Column("cluster_id", sa.BigInteger, nullable=False),
+        sa.Column("cluster_id", sa.Text, nullable=False),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("entries", JSONB, nullable=False),
         sa.Column("saved_at", MOMENT, nullable=False, server_default=sa.func.now()),

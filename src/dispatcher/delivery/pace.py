@@ -110,7 +110,7 @@ def stop(schedule: Schedule) -> Schedule:
 
 
 def retune(schedule: Schedule, pace: Pace, origin: Origin | None, now: datetime) -> Schedule:
-    """Take over a new pace, unless the schedule already follows a later revision of the same etcd.
+    """Take over a new pace, unless the schedule already follows a later revision of etcd.
 
     A new interval moves the next tick to last tick + new interval, or to now if that has passed. A lane that was
     blocked resumes as after a start. A change of `auto_sending` starts or stops; the last word wins.
@@ -143,4 +143,4 @@ def _is_news(known: Origin | None, told: Origin | None) -> bool:
         return True
     if told is None:
         return False  # a process that has never seen etcd must not overrule one that has
-    return told.cluster_id != known.cluster_id or told.revision >= known.revision
+    return told >= known

@@ -39,7 +39,7 @@ async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> 
     await pool.execute(
         """
         INSERT INTO schedules (lane, running, blocked, rate_limit, tick_interval, queue_capacity, auto_sending,
-                               anchor_at, cluster_id, revision)
+                               anchor_at, epoch, revision)
         VALUES ($1, $6, $2, $3, $4, $5, $6, clock_timestamp(), $7, $8)
         ON CONFLICT (lane) DO NOTHING
         """,
@@ -87,7 +87,7 @@ _SWAP = """
 UPDATE schedules
 SET running = $3, blocked = $4, rate_limit = $5, tick_interval = $6, queue_capacity = $7, auto_sending = $8,
     anchor_at = $9, anchor_no = $10, next_no = $11, last_at = $12, dropped_ticks = $13,
-    cluster_id = $14, revision = $15, version = version + 1, changed_at = clock_timestamp()
+    epoch = $14, revision = $15, version = version + 1, changed_at = clock_timestamp()
 WHERE lane = $1 AND version = $2
 RETURNING lane
 """
@@ -141,10 +141,10 @@ def _schedule(row: asyncpg.Record) -> Schedule:
         next_no=row["next_no"],
         last_at=row["last_at"],
         dropped_ticks=row["dropped_ticks"],
-        origin=None if revision is None else Origin.from_stored(row["cluster_id"], revision),
+        origin=None if revision is None else Origin(row["epoch"], revision),
         version=row["version"],
     )
 
 
 def _stored(origin: Origin | None) -> tuple[int | None, int | None]:
-    return (None, None) if origin is None else origin.stored()
+    return (None, None) if origin is None else (origin.epoch, origin.revision)

@@ -69,10 +69,15 @@ class Settler:
             await self._flush(batch)
 
     async def _flush(self, batch: Sequence[tuple[Settlement, Settled]]) -> None:
-        results = [result for result, _ in batch]
-        await receipts.keep(self._redis, results)
-        kept = await self._write(results)
-        for result, owner in batch:
+        results, kept = [result for result, _ in batch], set[int]()
+        try:
+            await receipts.keep(self._redis, results)
+            kept = await self._write(results)
+        finally:
+            # whatever happens here, nobody may wait for ever for a result
+            for result, owner in batch:
+                owner.settled(result, kept=result.message_id in kept)
+        for result in results:
             if result.message_id not in kept:
                 log.warning(
                     "settlement_too_late",
@@ -80,7 +85,6 @@ class Settler:
                     attempt=result.number,
                     outcome=result.outcome,
                 )
-            owner.settled(result, kept=result.message_id in kept)
         if any(result.state is State.SENT for result in results):
             await self._recent.outdated(self._lane)
 
@@ -90,15 +94,20 @@ class Settler:
         while True:
             try:
                 return await settle(self._pool, results, replica=self._replica)
+            except ValueError as error:  # asyncpg's for an argument it cannot encode; also an InterfaceError
+                return await self._write_halves(results, error)
             except UNAVAILABLE as error:
                 failures += 1
                 if failures == 1:
                     log.warning("settle_waits_for_postgres", messages=len(results), error=str(error))
                 await pause(backoff.delay(failures, base=0.1, cap=2.0))
             except asyncpg.PostgresError as error:
-                # One result that Postgres refuses must not take the others of its batch with it.
-                if len(results) == 1:
-                    log.exception("settlement_refused", message_id=results[0].message_id, error=str(error))
-                    return set()
-                middle = len(results) // 2
-                return await self._write(results[:middle]) | await self._write(results[middle:])
+                return await self._write_halves(results, error)
+
+    async def _write_halves(self, results: Sequence[Settlement], error: Exception) -> set[int]:
+        """One result that Postgres refuses must not take the others of its batch with it."""
+        if len(results) == 1:
+            log.error("settlement_refused", message_id=results[0].message_id, error=str(error))
+            return set()
+        middle = len(results) // 2
+        return await self._write(results[:middle]) | await self._write(results[middle:])

@@ -32,13 +32,13 @@ schedules = Table(
     Column("next_no", BigInteger, nullable=False, server_default=text("0")),
     Column("last_at", DateTime(timezone=True)),
     Column("dropped_ticks", BigInteger, nullable=False, server_default=text("0")),
-    Column("cluster_id", BigInteger),
+    Column("epoch", BigInteger),
     Column("revision", BigInteger),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
     Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="pace"),
     CheckConstraint("next_no >= anchor_no", name="next_no"),
-    CheckConstraint("(cluster_id IS NULL) = (revision IS NULL)", name="origin"),
+    CheckConstraint("(epoch IS NULL) = (revision IS NULL)", name="origin"),
 )
 
 ticks = Table(

@@ -12,7 +12,6 @@ from aetcd import rpc, utils
 from dispatcher.kernel.backoff import delay
 from dispatcher.kernel.clock import pause
 from dispatcher.kernel.errors import UnavailableError
-from dispatcher.kernel.live import Origin
 
 log = structlog.get_logger()
 
@@ -38,7 +37,8 @@ ERRORS: tuple[type[Exception], ...] = (
 class Listing:
     """Everything under the prefix at one revision; keys without the prefix."""
 
-    origin: Origin
+    cluster_id: int
+    revision: int
     entries: Mapping[str, bytes]
 
 
@@ -82,13 +82,14 @@ class EtcdDirectory:
         while True:
             listing = await self._list(client)
             yield listing
-            await self._change(client, since=listing.origin.revision)
+            await self._change(client, since=listing.revision)
 
     async def _list(self, client: aetcd.Client) -> Listing:
         found = await client.get_prefix(self._prefix)
         header = found.header
         return Listing(
-            Origin(cluster_id=header.cluster_id, revision=header.revision),
+            header.cluster_id,
+            header.revision,
             {kv.key.removeprefix(self._prefix).decode(errors="replace"): kv.value for kv in found.kvs},
         )
 

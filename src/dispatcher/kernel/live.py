@@ -7,21 +7,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """Where a snapshot comes from: a revision of one etcd cluster's store."""
+    """Where a snapshot comes from, in order: a later one wins."""
 
-    cluster_id: int
+    epoch: int
+    """How often etcd has begun anew: revisions count from 1 again when it loses its data or is replaced."""
     revision: int
-
-    def stored(self) -> tuple[int, int]:
-        """For two bigint columns: etcd's cluster ids are unsigned 64-bit numbers, Postgres's bigint is signed."""
-        return (self.cluster_id - 2**64 if self.cluster_id >= 2**63 else self.cluster_id), self.revision
-
-    @classmethod
-    def from_stored(cls, cluster_id: int, revision: int) -> "Origin":
-        """What `stored` made two numbers of."""
-        return cls(cluster_id % 2**64, revision)
+    """etcd's revision."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,29 +59,27 @@ class LiveConfigFollower:
 
     async def _take(self, listing: Listing) -> None:
         known = self._last_good
-        self.emptied = self._lost_its_data(listing)
+        began_anew = known is not None and (
+            listing.cluster_id != known.cluster_id or listing.revision < known.origin.revision
+        )
+        self.emptied = bool(known and known.entries and began_anew and not listing.entries)
         if self.emptied:
-            # An empty store of another cluster is a loss, not a wish: the last good values stay until a key is put.
+            # An etcd that begins anew with nothing has lost its data, which is not a wish to delete every key:
+            # the last good values stay until the first key is put.
             log.error("etcd_came_back_empty", kept=sorted(known.entries) if known else [])
             return
+        epoch = known.origin.epoch + began_anew if known else 0
         resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
         self._say_refusals(resolution.refused)
-        self._publish(listing.origin, dict(resolution.accepted))
-        self._last_good = LastGood(listing.origin, dict(resolution.accepted))
+        self._last_good = LastGood(
+            listing.cluster_id, Origin(epoch, listing.revision), dict(resolution.accepted)
+        )
+        self._publish(self._last_good.origin, self._last_good.entries)
         try:
             await store.save(self._pool, self._last_good)
         except UNAVAILABLE as error:
             # the next listing, or the next start's, saves it; nothing is sent while Postgres is away
             log.warning("live_config_not_saved", error=str(error) or type(error).__name__)
-
-    def _lost_its_data(self, listing: Listing) -> bool:
-        known = self._last_good
-        return bool(
-            known
-            and known.entries
-            and not listing.entries
-            and listing.origin.cluster_id != known.origin.cluster_id
-        )
 
     def _say_refusals(self, refused: Mapping[str, str]) -> None:
         for key, reason in refused.items():

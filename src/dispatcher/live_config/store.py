@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Table, func, true
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Table, Text, func, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from dispatcher.kernel.db import Pool
@@ -14,7 +14,8 @@ last_live_config = Table(
     "last_live_config",
     metadata,
     Column("only_row", Boolean, primary_key=True, server_default=true()),
-    Column("cluster_id", BigInteger, nullable=False),
+    Column("cluster_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("entries", JSONB, nullable=False),
     Column("saved_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -26,29 +27,31 @@ last_live_config = Table(
 class LastGood:
     """The accepted etcd values, as text by key, and where they come from."""
 
+    cluster_id: int
     origin: Origin
     entries: dict[str, str]
 
 
 async def load(pool: Pool) -> LastGood | None:
     """What was saved last by any replica; None before the first time."""
-    row = await pool.fetchrow("SELECT cluster_id, revision, entries FROM last_live_config")
+    row = await pool.fetchrow("SELECT cluster_id, epoch, revision, entries FROM last_live_config")
     if row is None:
         return None
-    return LastGood(Origin.from_stored(row["cluster_id"], row["revision"]), json.loads(row["entries"]))
+    return LastGood(int(row["cluster_id"]), Origin(row["epoch"], row["revision"]), json.loads(row["entries"]))
 
 
 async def save(pool: Pool, last_good: LastGood) -> None:
-    """Keep it, unless another replica has kept a later revision of the same cluster."""
+    """Keep it, unless another replica has kept a later one."""
     await pool.execute(
         """
-        INSERT INTO last_live_config (cluster_id, revision, entries) VALUES ($1, $2, $3)
+        INSERT INTO last_live_config AS kept (cluster_id, epoch, revision, entries) VALUES ($1, $2, $3, $4)
         ON CONFLICT (only_row) DO UPDATE
-        SET cluster_id = EXCLUDED.cluster_id, revision = EXCLUDED.revision,
+        SET cluster_id = EXCLUDED.cluster_id, epoch = EXCLUDED.epoch, revision = EXCLUDED.revision,
             entries = EXCLUDED.entries, saved_at = now()
-        WHERE last_live_config.cluster_id <> EXCLUDED.cluster_id
-           OR last_live_config.revision < EXCLUDED.revision
+        WHERE (kept.epoch, kept.revision) < (EXCLUDED.epoch, EXCLUDED.revision)
         """,
-        *last_good.origin.stored(),
+        str(last_good.cluster_id),
+        last_good.origin.epoch,
+        last_good.origin.revision,
         json.dumps(last_good.entries),
     )
