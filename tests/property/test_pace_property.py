@@ -1,0 +1,173 @@
+"""Whatever happens to a schedule, in whatever order: its ticks were due, lie on the grid, and keep their distance."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from dispatcher.delivery import pace
+from dispatcher.delivery.pace import Pace, Schedule, Tick
+from dispatcher.kernel.live import Origin
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+INTERVALS = st.one_of(
+    st.sampled_from([timedelta(seconds=0.1), timedelta(seconds=120), timedelta(days=1)]),
+    st.integers(100_000, 10_000_000).map(lambda n: n * MICROSECOND),
+)
+PACES = st.builds(
+    Pace,
+    rate_limit=st.integers(1, 5),
+    interval=INTERVALS,
+    queue_capacity=st.integers(1, 6),
+    auto_sending=st.booleans(),
+    blocked=st.none() | st.just("no webhook_url"),
+)
+
+
+class ScheduleMachine(RuleBasedStateMachine):
+    """One row, as replicas change it; the model beside it knows only what is promised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = Pace(2, timedelta(seconds=1), 3, auto_sending=True, blocked=None)
+        self.now = T0
+        self.revision = 10
+        self.schedule = Schedule(
+            lane="webhook",
+            running=True,
+            pace=first,
+            anchor_at=T0,
+            anchor_no=0,
+            next_no=0,
+            last_at=None,
+            dropped_ticks=0,
+            origin=Origin(1, self.revision),
+            version=0,
+        )
+        self.claimed: list[Tick] = []
+        self.earliest: datetime | None = None
+        """Before this no tick may be due: the last one and an interval; None before the first."""
+        self.resumed_at = T0
+
+    @rule(share=st.floats(0, 12), exact=st.booleans())
+    def time_passes(self, share: float, exact: bool) -> None:  # noqa: FBT001 - drawn by name
+        """Some intervals, or to the very moment of the next tick."""
+        if exact:
+            self.now = max(self.now, self.schedule.next_at)
+        else:
+            self.now += self.schedule.pace.interval * share
+
+    @rule(seconds=st.floats(0.001, 10_000))
+    def clock_is_set_back(self, seconds: float) -> None:
+        """The ticker notices when the next tick is further away than an interval."""
+        self.now -= timedelta(seconds=seconds)
+        before = self.schedule
+        self.schedule = pace.rewound(before, self.now)
+        if self.schedule is not before:
+            self.earliest = self.now + before.pace.interval
+            assert self.schedule.next_at == self.earliest
+        assert self.schedule.next_at - self.now <= self.schedule.pace.interval
+
+    @rule()
+    def claim(self) -> None:
+        before = self.schedule
+        result = pace.claim_tick(before, self.now)
+        due = before.running and before.pace.blocked is None and self.now >= before.next_at
+        assert (result is not None) == due
+        if result is None:
+            return
+        after, tick = result
+        self._check(before, tick)
+        assert after.next_no == tick.no + 1
+        assert after.dropped_ticks == before.dropped_ticks + tick.dropped
+        assert after.version == before.version + 1
+        assert after.anchor_at == before.anchor_at, "a claim never moves the grid"
+        self.schedule = after
+        self.claimed.append(tick)
+        self.earliest = tick.due_at + before.pace.interval
+
+    def _check(self, before: Schedule, tick: Tick) -> None:
+        interval, capacity = before.pace.interval, before.pace.queue_capacity
+        assert tick.due_at <= self.now, "it was due"
+        assert (tick.due_at - before.anchor_at) % interval == timedelta(0), "on the grid, to the microsecond"
+        assert (tick.due_at - before.anchor_at) // interval == tick.no - before.anchor_no
+        if self.earliest is not None:
+            last_at = self.earliest
+            assert tick.due_at >= last_at, "an interval after the last one"
+        number = self.claimed[-1].no if self.claimed else -1
+        assert tick.no == number + 1 + tick.dropped, "numbers rise; each left out is counted"
+        assert 1 <= tick.waiting <= capacity
+        assert self.now - tick.due_at < interval * tick.waiting, (
+            "none that is made up is older than the capacity"
+        )
+        assert tick.waiting == capacity or tick.dropped == 0, "none is dropped while there is room"
+        assert tick.rate_limit == before.pace.rate_limit
+
+    @rule()
+    def everything_due_is_claimed(self) -> None:
+        count, capacity = len(self.claimed), self.schedule.pace.queue_capacity
+        while pace.ticks_waiting(self.schedule, self.now):
+            self.claim()
+        assert len(self.claimed) - count <= capacity
+
+    @rule()
+    def start(self) -> None:
+        before, self.schedule = self.schedule, pace.start(self.schedule, self.now)
+        assert self.schedule.running
+        if not before.running:
+            assert self.schedule.next_at >= self.now, "what fell into a stop is not made up"
+
+    @rule()
+    def stop(self) -> None:
+        self.schedule = pace.stop(self.schedule)
+        assert pace.claim_tick(self.schedule, self.now + timedelta(days=3)) is None
+
+    @rule(wanted=PACES, lag=st.integers(-1, 1))
+    def retune(self, wanted: Pace, lag: int) -> None:
+        told = Origin(1, self.revision + lag)
+        before, self.schedule = self.schedule, pace.retune(self.schedule, wanted, told, self.now)
+        if lag < 0:
+            assert self.schedule is before
+            return
+        self.revision = told.revision
+        self._retuned(before, wanted)
+        assert self.schedule.origin == told
+
+    @rule(wanted=PACES)
+    def retune_by_one_who_never_saw_etcd(self, wanted: Pace) -> None:
+        assert pace.retune(self.schedule, wanted, None, self.now) is self.schedule
+
+    @rule(change=st.booleans())
+    def toggle_auto_sending(self, change: bool) -> None:  # noqa: FBT001 - drawn by name
+        self.revision += 1
+        before = self.schedule
+        wanted = replace(before.pace, auto_sending=before.pace.auto_sending is not change)
+        self.schedule = pace.retune(before, wanted, Origin(1, self.revision), self.now)
+        self._retuned(before, wanted)
+
+    def _retuned(self, before: Schedule, wanted: Pace) -> None:
+        assert self.schedule.pace == wanted
+        changed = wanted.auto_sending != before.pace.auto_sending
+        assert self.schedule.running == (wanted.auto_sending if changed else before.running), "the last word"
+        assert self.schedule.next_no == before.next_no
+        if self.earliest is not None and wanted.interval != before.pace.interval:
+            self.earliest += wanted.interval - before.pace.interval
+
+    @precondition(lambda self: self.schedule.active)
+    @rule()
+    def the_next_tick_is_never_further_than_an_interval(self) -> None:
+        limit = self.schedule.pace.interval
+        assert self.schedule.next_at - self.now <= limit
+
+    @invariant()
+    def versions_and_numbers_only_rise(self) -> None:
+        assert self.schedule.next_no == len(self.claimed) + self.schedule.dropped_ticks
+        assert self.schedule.dropped_ticks == sum(tick.dropped for tick in self.claimed)
+        assert self.schedule.next_no >= self.schedule.anchor_no
+
+
+TestSchedule = ScheduleMachine.TestCase
+TestSchedule.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
