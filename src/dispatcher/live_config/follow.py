@@ -68,7 +68,7 @@ class LiveConfigFollower:
             # the last good values stay until the first key is put.
             log.error("etcd_came_back_empty", kept=sorted(known.entries) if known else [])
             return
-        epoch = known.origin.epoch + began_anew if known else 0
+        epoch = await self._epoch(known.origin.epoch + began_anew if known else 0)
         resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
         self._say_refusals(resolution.refused)
         self._last_good = LastGood(
@@ -80,6 +80,14 @@ class LiveConfigFollower:
         except UNAVAILABLE as error:
             # the next listing, or the next start's, saves it; nothing is sent while Postgres is away
             log.warning("live_config_not_saved", error=str(error) or type(error).__name__)
+
+    async def _epoch(self, own: int) -> int:
+        """Ours, or that of a replica that saw etcd begin anew while we were cut off from it."""
+        try:
+            stored = await store.load(self._pool)
+        except UNAVAILABLE:
+            return own
+        return max(own, stored.origin.epoch) if stored else own
 
     def _say_refusals(self, refused: Mapping[str, str]) -> None:
         for key, reason in refused.items():
