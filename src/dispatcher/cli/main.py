@@ -2,22 +2,62 @@
 
 import asyncio
 import sys
+from typing import Annotated
 
 import typer
 
-from dispatcher.cli import serve as serving
-from dispatcher.cli.console import err
+from dispatcher import __version__
+from dispatcher.cli.console import err, out
+from dispatcher.cli.lazy import Entry, lazy_group
 from dispatcher.kernel.errors import DispatcherError
+
+_RUN, _MESSAGES, _OPERATE = "Run", "Messages", "Look and steer"
+COMMANDS = {
+    "serve": Entry("dispatcher.cli.serve", "serve", "Run the service. First look: serve --sandbox", _RUN),
+    "services": Entry("dispatcher.cli.services", "services", "Run Postgres, Redis and etcd alone.", _RUN),
+    "migrate": Entry("dispatcher.cli.migrate", "migrate", "Bring the database's schema up to date.", _RUN),
+    "demo": Entry("dispatcher.cli.demo", "demo", "See it all in under a minute.", _RUN),
+    "send": Entry("dispatcher.cli.send", "send", "Put in one message, or a CSV or NDJSON file.", _MESSAGES),
+    "sent": Entry("dispatcher.cli.sent", "sent", "List what was sent, newest first.", _MESSAGES),
+    "status": Entry(
+        "dispatcher.cli.status", "status", "What works, what does not, what comes next.", _OPERATE
+    ),
+    "start": Entry("dispatcher.cli.switch", "start", "Start sending, on every replica.", _OPERATE),
+    "stop": Entry("dispatcher.cli.switch", "stop", "Stop sending, on every replica.", _OPERATE),
+    "config": Entry("dispatcher.cli.config", "config", "Read and change the live configuration.", _OPERATE),
+    "psql": Entry("dispatcher.cli.psql", "app", "Open the database in psql.", _OPERATE),
+    "version": Entry("dispatcher.cli.version", "version", "Print the version.", _OPERATE),
+}
 
 app = typer.Typer(
     name="dispatcher",
-    help="Deliver messages to a webhook at an exact rate.\n\nStart with: dispatcher serve --sandbox",
+    cls=lazy_group(COMMANDS),
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command()(serving.serve)
-app.command()(serving.services)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value alone
+    if wanted:
+        out.print(f"dispatcher {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def dispatcher(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Deliver messages to a webhook at an exact rate, on any number of replicas.
+
+    Start with: dispatcher serve --sandbox
+
+    Each command explains itself: dispatcher send --help
+    """
 
 
 def main() -> None:
@@ -29,3 +69,7 @@ def main() -> None:
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,10 @@
 """The sandbox: ten sample messages, and what a newcomer is told."""
 
-from rich.panel import Panel
+import shlex
+import sys
+from pathlib import Path
+
+from rich.markup import escape
 
 from dispatcher.cli.console import err
 from dispatcher.messages.insert import NewMessage
@@ -25,26 +29,26 @@ SAMPLES = [
 ]
 
 
-def welcome(url: str, *, receiver: str, etcd: str) -> None:
-    """Say where to look and what to try next."""
+def welcome(url: str, *, receiver: str, etcd: str, prefix: str) -> None:
+    """Say where to look and what to try next. No box: every command can be copied whole, however narrow the window."""
+    activate = Path(sys.prefix) / "bin" / "activate"
+    here = f". {escape(shlex.quote(str(activate)))}   [dim]once: finds dispatcher and etcdctl[/]\n  "
     err.print(
-        Panel(
-            f"""Two messages go out at once, and two more every two minutes.
+        f"""
+[bold green]Dispatcher runs.[/] Two messages go out at once, and two more every two minutes.
 
 [bold]Look[/]
-  {receiver}/   what the sample receiver got
-  {url}/docs   the API, to try out
-  {url}/health   what works and what does not
+  {receiver}/   [dim]what the sample receiver got[/]
+  {url}/docs   [dim]the API, to try out[/]
+  {url}/health   [dim]what works and what does not[/]
 
 [bold]Try[/] [dim](in another terminal, in this folder)[/]
-  .venv/bin/dispatcher psql -c "INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello')"
-  .venv/bin/etcdctl --endpoints={etcd} put /app/config/scheduler_interval 1
+  {here if activate.is_file() else ""}dispatcher psql -c "INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello')"
+  etcdctl --endpoints={etcd} put {prefix}scheduler_interval 1
   curl {url}/sent
   curl -X POST {url}/stop
-  .venv/bin/dispatcher --help
+  dispatcher --help
 
-Ctrl-C stops everything; the data stays.""",
-            title="Dispatcher runs",
-            expand=False,
-        )
+[dim]Ctrl-C stops everything; the data stays.[/]
+"""
     )

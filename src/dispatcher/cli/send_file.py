@@ -1,0 +1,104 @@
+"""The rows of a file into the table, batch by batch, with an account of what is in when something stops it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+
+from dispatcher.cli.console import err
+from dispatcher.cli.rows import Bad, Good
+from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
+from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
+from dispatcher.messages.insert import insert
+
+BATCH = 5_000
+"""Rows a transaction: large enough that its commit costs nothing, small enough to see it move."""
+LISTED = 10
+"""Skipped rows that are listed."""
+
+
+class FileSending:
+    """One file on its way in."""
+
+    def __init__(
+        self, rows: Iterator[Good | Bad], *, skip_bad: bool, on_inserted: Callable[[int], None]
+    ) -> None:
+        self._rows = rows
+        self._skip_bad = skip_bad
+        self._on_inserted = on_inserted
+        self._last_line = 0
+        self._under_way: list[Good] = []
+        self.inserted = 0
+        """Messages that are in the table."""
+        self.skipped = 0
+        self._listed: list[Bad] = []
+
+    async def send(self, db_url: str) -> None:
+        """Insert them all.
+
+        Raises:
+            InvalidRequestError: A row is bad; nothing of its batch is in.
+            UnavailableError: The database went away.
+        """
+        async with connected_pool(db_url, application="dispatcher send", size=1) as pool:
+            batch: list[Good] = []
+            try:
+                for row in self._rows:
+                    if isinstance(row, Bad):
+                        self._bad(row)
+                        continue
+                    batch.append(row)
+                    if len(batch) == BATCH:
+                        await self._insert(pool, batch)
+                        batch = []
+                await self._insert(pool, batch)
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
+            except asyncio.CancelledError:
+                err.print(f"Interrupted; {self._account()}.")
+                raise
+        if not self.inserted and not self.skipped:
+            raise InvalidRequestError("the file has no messages")
+
+    def report_skipped(self, console: Console) -> None:
+        """Say which rows were left out."""
+        if not self.skipped:
+            return
+        console.print(f"Left out {self.skipped:,} bad rows:")
+        for bad in self._listed:
+            console.print(f"  line {bad.line}: {bad.reason}", markup=False)
+        if self.skipped > LISTED:
+            console.print(f"  and {self.skipped - LISTED:,} more")
+
+    def _bad(self, bad: Bad) -> None:
+        if not self._skip_bad:
+            raise InvalidRequestError(f"line {bad.line}: {bad.reason}")
+        self.skipped += 1
+        if len(self._listed) < LISTED:
+            self._listed.append(bad)
+
+    async def _insert(self, pool: Pool, batch: list[Good]) -> None:
+        if not batch:
+            return
+        self._under_way = batch
+        try:
+            await insert(pool, [row.message for row in batch])
+        except UNAVAILABLE as error:
+            raise UnavailableError(
+                f"the database went away ({str(error) or type(error).__name__}); {self._account()}"
+            ) from None
+        self._under_way = []
+        self.inserted += len(batch)
+        self._last_line = batch[-1].line
+        self._on_inserted(self.inserted)
+
+    def _account(self) -> str:
+        if self.inserted:
+            known = f"{self.inserted:,} messages were inserted, those up to line {self._last_line}"
+        else:
+            known = "nothing was inserted"
+        if not self._under_way:
+            return known
+        # Its commit may have arrived where its answer did not.
+        lines = f"{self._under_way[0].line} to {self._under_way[-1].line}"
+        return f"{known}; whether lines {lines} are in is not known: look before you send them again"
