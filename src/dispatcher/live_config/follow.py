@@ -27,6 +27,7 @@ class LiveConfigFollower:
         self._file = file
         self._last_good: LastGood | None = None
         self._listed = asyncio.Event()
+        self._said: dict[str, int] = {}
         self.refused: Mapping[str, str] = {}
         """Keys whose etcd value is refused, with the reason."""
         self.emptied = False
@@ -70,7 +71,7 @@ class LiveConfigFollower:
             return
         epoch = await self._epoch(known.origin.epoch + began_anew if known else 0)
         resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
-        self._say_refusals(resolution.refused)
+        self._say_refusals(listing, resolution.refused)
         self._last_good = LastGood(
             listing.cluster_id, Origin(epoch, listing.revision), dict(resolution.accepted)
         )
@@ -89,10 +90,13 @@ class LiveConfigFollower:
             return own
         return max(own, stored.origin.epoch) if stored else own
 
-    def _say_refusals(self, refused: Mapping[str, str]) -> None:
+    def _say_refusals(self, listing: Listing, refused: Mapping[str, str]) -> None:
+        """One line per refused value, not one per listing that still holds it."""
+        values = {key: hash(listing.entries[key]) for key in refused}
         for key, reason in refused.items():
-            if self.refused.get(key) != reason:
+            if self._said.get(key) != values[key]:
                 log.error("live_value_refused", key=key, reason=reason)
+        self._said = values
         self.refused = dict(refused)
 
     def _publish(self, origin: Origin, entries: Mapping[str, str]) -> None:
