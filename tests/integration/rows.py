@@ -1,0 +1,87 @@
+"""Messages in every state, results for them, and waiting for a condition: what the tests below share."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from dispatcher.delivery.pace import Pace
+from dispatcher.kernel.clock import elapsed, pause, utc_now
+from dispatcher.kernel.db import Pool
+from dispatcher.messages.claim import ClaimedMessage
+from dispatcher.messages.settle import Settlement
+from dispatcher.messages.table import State
+
+LANE = "webhook"
+PACE = Pace(rate_limit=2, interval=timedelta(seconds=120), queue_capacity=3, auto_sending=True, blocked=None)
+DEADLINE = 10.0
+OUTCOMES = {State.SENT: "delivered", State.PENDING: "retry", State.FAILED: "rejected"}
+
+
+async def put(pool: Pool, count: int, *, due_in: timedelta = timedelta(0)) -> list[int]:
+    """Pending messages; the later ones of a call are due a microsecond later each."""
+    rows = await pool.fetch(
+        """
+        INSERT INTO messages (recipient_phone, content, deliver_at)
+        SELECT '+90555', 'message ' || n, now() + $2::interval - interval '1 second' + n * interval '1 microsecond'
+        FROM generate_series(1, $1::int) n RETURNING id
+        """,
+        count,
+        due_in,
+    )
+    return [row["id"] for row in rows]
+
+
+async def put_sending(pool: Pool, count: int, *, lease: timedelta, attempt: int = 1) -> list[int]:
+    """Messages in flight, whose lease ends after this time (in the past when it is negative)."""
+    rows = await pool.fetch(
+        """
+        INSERT INTO messages (recipient_phone, content, state, attempt_count, lease_id, leased_until)
+        SELECT '+90555', 'x', 'sending', $2, gen_random_uuid(), now() + $3 FROM generate_series(1, $1::int)
+        RETURNING id
+        """,
+        count,
+        attempt,
+        lease,
+    )
+    return [row["id"] for row in rows]
+
+
+async def states(pool: Pool) -> dict[str, int]:
+    """How many messages are in which state."""
+    rows = await pool.fetch("SELECT state, count(*) AS n FROM messages GROUP BY state")
+    return {row["state"]: row["n"] for row in rows}
+
+
+def result(message: ClaimedMessage, state: State = State.SENT, **fields: object) -> Settlement:
+    """The settlement of an attempt that has just ended."""
+    now = utc_now()
+    values: dict[str, object] = {
+        "message_id": message.id,
+        "lease_id": message.lease.lease_id,
+        "state": state,
+        "number": message.attempt,
+        "tick_no": 1,
+        "started_at": now,
+        "duration_ms": 5,
+        "outcome": OUTCOMES[state],
+        "sent_at": now if state is State.SENT else None,
+        "receipt_id": f"r-{message.id}" if state is State.SENT else None,
+        "retry_in": timedelta(seconds=60) if state is State.PENDING else None,
+        "error": None if state is State.SENT else "503",
+    }
+    return Settlement(**(values | fields))  # type: ignore[arg-type]  # named one by one above
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = DEADLINE) -> None:
+    """Return when it holds; fail at the deadline."""
+    end = elapsed() + seconds
+    while not condition():
+        assert elapsed() < end, "the condition did not come true in time"
+        await pause(0.005)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]], *, seconds: float = DEADLINE) -> None:
+    """The same for a condition that has to be asked for."""
+    end = elapsed() + seconds
+    while not await condition():
+        assert elapsed() < end, "the condition did not come true in time"
+        await pause(0.01)
