@@ -71,7 +71,10 @@ def _parsed(raw: str) -> Receipt | None:
     """A receipt as `keep` wrote it; None for anything else that somebody left under its key."""
     try:
         fields = orjson.loads(raw)
-        return Receipt(datetime.fromisoformat(fields["sentAt"]), fields["messageId"])
+        sent_at, receipt_id = datetime.fromisoformat(fields["sentAt"]), fields["messageId"]
+        if sent_at.tzinfo is None or not isinstance(receipt_id, str | None):
+            return None
+        return Receipt(sent_at, receipt_id)
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -44,7 +44,8 @@ class BoundedRedis:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 result = await run(self._redis)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
+            # text that is none: somebody else wrote under our keys, and that must not fail a request either
             self._rest_until = elapsed() + REST_SECONDS
             if not self._failing:
                 log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")

@@ -81,7 +81,7 @@ class Cursor:
 
     @classmethod
     def _of(cls, parts: object) -> "Cursor | None":
-        """Exactly what `__str__` writes; Postgres's driver refuses anything else as if the server were away."""
+        """Exactly what `__str__` writes: what else would pass for a number or a time, Postgres's driver refuses."""
         match parts:
             case [int(id_), *rest] if not isinstance(id_, bool) and abs(id_) < 2**63:
                 match rest:

@@ -1,0 +1,129 @@
+"""Rescue: messages whose sender died mid-send."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+from tests.integration.rows import LANE, PACE, put, put_sending, result, states
+
+from dispatcher.delivery import receipts, schedule
+from dispatcher.delivery.rescuer import Rescuer
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.live import Live, Snapshot
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.claim import claim
+from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.rescue import expired, rescue
+from dispatcher.messages.settle import settle
+from dispatcher.messages.table import State
+
+PAST = timedelta(seconds=-1)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[BoundedRedis]:
+    bounded = BoundedRedis(redis_url, password=None, db=0)
+    yield bounded
+    await bounded.close()
+
+
+def rescuer(pool: Pool, redis: BoundedRedis, **config: object) -> Rescuer:
+    live = Live(Snapshot(LiveConfig.model_validate(config), None))
+    return Rescuer(pool, redis, RecentSent(redis), live, replica="rescuer")
+
+
+async def test_a_receipt_in_redis_settles_the_message_as_sent(pool: Pool, redis: BoundedRedis) -> None:
+    await schedule.create(pool, LANE, PACE, None)
+    await put(pool, 1)
+    (message,) = await claim(pool, LANE, limit=1, lease_seconds=30)
+    told = result(message, receipt_id="their-id")
+    await receipts.keep(redis, [told])  # and here the sender dies, before Postgres heard of it
+    await pool.execute("UPDATE messages SET leased_until = now() - interval '1 second'")
+    assert await rescuer(pool, redis, on_uncertain="hold").rescue_once() == 1
+    row = await pool.fetchrow("SELECT * FROM messages")
+    assert row is not None
+    assert (row["state"], row["sent_status"], row["receipt_id"]) == ("sent", True, "their-id")
+    assert row["sent_at"] == told.sent_at
+    attempt = await pool.fetchrow("SELECT * FROM attempts")
+    assert attempt is not None
+    assert (attempt["number"], attempt["outcome"], attempt["replica"]) == (1, "delivered", "rescuer")
+
+
+@pytest.mark.parametrize(
+    ("policy", "attempt", "state"),
+    [("retry", 1, "pending"), ("retry", 5, "uncertain"), ("hold", 1, "uncertain")],
+)
+async def test_without_a_receipt_the_policy_decides(
+    pool: Pool, redis: BoundedRedis, policy: str, attempt: int, state: str
+) -> None:
+    await put_sending(pool, 1, lease=PAST, attempt=attempt)
+    assert await rescuer(pool, redis, on_uncertain=policy, max_attempts=5).rescue_once() == 1
+    row = await pool.fetchrow("SELECT * FROM messages")
+    assert row is not None
+    assert (row["state"], row["attempt_count"], row["lease_id"]) == (state, attempt, None)
+    assert row["last_error"].startswith("interrupted")
+    made = await pool.fetch("SELECT number, outcome FROM attempts")
+    assert [tuple(one) for one in made] == [(attempt, "interrupted")]
+
+
+async def test_a_rescued_message_is_sent_again_as_the_next_attempt(pool: Pool, redis: BoundedRedis) -> None:
+    await schedule.create(pool, LANE, PACE, None)
+    (id_,) = await put_sending(pool, 1, lease=PAST)
+    await rescuer(pool, redis).rescue_once()
+    (message,) = await claim(pool, LANE, limit=5, lease_seconds=30)
+    assert (message.id, message.attempt) == (id_, 2)
+    assert await settle(pool, [result(message)], replica="r") == {id_}
+    assert await states(pool) == {"sent": 1}
+
+
+async def test_leases_that_run_are_left_alone(pool: Pool, redis: BoundedRedis) -> None:
+    await put_sending(pool, 3, lease=timedelta(seconds=30))
+    assert await rescuer(pool, redis).rescue_once() == 0
+    assert await states(pool) == {"sending": 3}
+
+
+async def test_a_settle_and_a_rescue_never_both_win(pool: Pool) -> None:
+    await schedule.create(pool, LANE, PACE, None)
+    for _ in range(15):
+        await put(pool, 10)
+        claimed = await claim(pool, LANE, limit=10, lease_seconds=30)
+        await pool.execute(
+            "UPDATE messages SET leased_until = now() - interval '1 s' WHERE state = 'sending'"
+        )
+        leases = await expired(pool, limit=100)
+        settled, rescued = await asyncio.gather(
+            settle(pool, [result(message) for message in claimed], replica="holder"),
+            rescue(pool, leases, [State.UNCERTAIN] * len(leases), {}, replica="rescuer"),
+        )
+        assert settled.isdisjoint(rescued)
+        assert settled | set(rescued) == {message.id for message in claimed}
+    rows = await pool.fetch(
+        "SELECT m.state, a.outcome FROM messages m JOIN attempts a ON a.message_id = m.id"
+    )
+    assert len(rows) == 150, "one attempt each"
+    assert {tuple(row) for row in rows} <= {("sent", "delivered"), ("uncertain", "interrupted")}
+
+
+async def test_two_rescuers_give_each_message_one_verdict(pool: Pool, redis: BoundedRedis) -> None:
+    await put_sending(pool, 200, lease=PAST)
+    await asyncio.gather(*(rescuer(pool, redis).rescue_once() for _ in range(4)))
+    assert await states(pool) == {"pending": 200}
+    assert await pool.fetchval("SELECT count(*) FROM attempts") == 200
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\xfe", b"{", b"[]", b'{"messageId": 5, "sentAt": "2026-01-01T00:00:00+00:00"}', b"null"]
+)
+async def test_garbage_under_a_receipts_key_is_no_receipt(
+    pool: Pool, redis: BoundedRedis, redis_url: str, garbage: bytes
+) -> None:
+    good, bad = await put_sending(pool, 2, lease=PAST)
+    async with Redis.from_url(redis_url) as connection:
+        await connection.hset(f"dispatcher:receipts:{bad // 1000}", str(bad), garbage)
+    async with asyncio.timeout(5):
+        assert await rescuer(pool, redis).rescue_once() == 2
+    assert await states(pool) == {"pending": 2}
+    assert good != bad
