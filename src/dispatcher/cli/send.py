@@ -91,13 +91,26 @@ def _send_file(db_url: str, name: str, form: Format | None, *, skip_bad: bool) -
             )
         )
         task = progress.add_task("", total=size, inserted=0)
-        rows = read_rows(stream, form, progress=lambda read: progress.advance(task, read))
+        read = ByteCount()
         sending = FileSending(
-            rows, skip_bad=skip_bad, on_inserted=lambda n: progress.update(task, inserted=n)
+            read_rows(stream, form, progress=read.add),
+            skip_bad=skip_bad,
+            on_inserted=lambda n: progress.update(task, inserted=n, completed=read.total),
         )
         asyncio.run(sending.send(db_url))
     sending.report_skipped(err)
     out.print(f"Inserted {sending.inserted:,} messages.")
+
+
+class ByteCount:
+    """How much of the file has been read. Shown once a batch: to redraw for each row would cost more than the row."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, read: int) -> None:
+        """So many more."""
+        self.total += read
 
 
 def _open(stack: ExitStack, name: str) -> tuple[BinaryIO, int | None]:
