@@ -97,7 +97,7 @@ def _send_file(db_url: str, name: str, form: Format | None, *, skip_bad: bool) -
             skip_bad=skip_bad,
             on_inserted=lambda n: progress.update(task, inserted=n, completed=read.total),
         )
-        asyncio.run(sending.send(db_url))
+        sending.send(db_url)
     sending.report_skipped(err)
     out.print(f"Inserted {sending.inserted:,} messages.")
 

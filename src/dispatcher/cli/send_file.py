@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 
 from rich.console import Console
 
@@ -33,32 +34,46 @@ class FileSending:
         self.skipped = 0
         self._listed: list[Bad] = []
 
-    async def send(self, db_url: str) -> None:
+    def send(self, db_url: str) -> None:
         """Insert them all.
 
         Raises:
             InvalidRequestError: A row is bad; nothing of its batch is in.
             UnavailableError: The database went away.
         """
-        async with connected_pool(db_url, application="dispatcher send", size=1) as pool:
-            batch: list[Good] = []
+        # The loop runs for the inserts alone: inside it a Ctrl-C could not end a read that waits for input.
+        with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+            pool = runner.run(
+                stack.enter_async_context(connected_pool(db_url, application="dispatcher send", size=1))
+            )
             try:
-                for row in self._rows:
-                    if isinstance(row, Bad):
-                        self._bad(row)
-                        continue
-                    batch.append(row)
-                    if len(batch) == BATCH:
-                        await self._insert(pool, batch)
-                        batch = []
-                await self._insert(pool, batch)
+                for batch in self._batches():
+                    self._under_way = batch
+                    runner.run(self._insert(pool, batch))
+                    self._under_way = []
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
-            except asyncio.CancelledError:
+            except KeyboardInterrupt:
                 err.print(f"Interrupted; {self._account()}.")
                 raise
+            finally:
+                runner.run(stack.aclose())
         if not self.inserted and not self.skipped:
             raise InvalidRequestError("the file has no messages")
+
+    def _batches(self) -> Iterator[list[Good]]:
+        batch: list[Good] = []
+        for row in self._rows:
+            if isinstance(row, Bad):
+                self._bad(row)
+                continue
+            batch.append(row)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def report_skipped(self, console: Console) -> None:
         """Say which rows were left out."""
@@ -78,16 +93,12 @@ class FileSending:
             self._listed.append(bad)
 
     async def _insert(self, pool: Pool, batch: list[Good]) -> None:
-        if not batch:
-            return
-        self._under_way = batch
         try:
             await insert(pool, [row.message for row in batch])
         except UNAVAILABLE as error:
             raise UnavailableError(
                 f"the database went away ({str(error) or type(error).__name__}); {self._account()}"
             ) from None
-        self._under_way = []
         self.inserted += len(batch)
         self._last_line = batch[-1].line
         self._on_inserted(self.inserted)
