@@ -27,6 +27,23 @@ async def servers() -> AsyncIterator[RunningServers]:
             yield running
 
 
+@pytest.fixture(scope="module")
+async def own_servers() -> AsyncIterator[RunningServers]:
+    """Servers for one module's tests that stop, restart or empty them; their database is migrated."""
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as folder:
+        async with running_servers(Path(folder), postgres=True, redis=True, etcd=True) as running:
+            await migrate(database_url(running, "dispatcher"))
+            yield running
+
+
+@pytest.fixture
+async def own_pool(own_servers: RunningServers) -> AsyncIterator[Pool]:
+    """A pool of the module's own Postgres, its tables emptied."""
+    async with connected_pool(database_url(own_servers, "dispatcher"), application="test", size=10) as opened:
+        await opened.execute("TRUNCATE messages, attempts, schedules, ticks, last_live_config")
+        yield opened
+
+
 @pytest.fixture(scope="session")
 async def template(servers: RunningServers) -> str:
     """A migrated database that each test's own is copied from, so that tests really commit."""
@@ -39,7 +56,7 @@ async def template(servers: RunningServers) -> str:
 @pytest.fixture
 async def db_url(servers: RunningServers, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
-    await administer(servers, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    await administer(servers, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
     yield database_url(servers, name)
     await administer(servers, f"DROP DATABASE {name} WITH (FORCE)")
 

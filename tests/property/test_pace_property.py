@@ -136,6 +136,11 @@ class ScheduleMachine(RuleBasedStateMachine):
         self._retuned(before, wanted)
         assert self.schedule.origin == told
 
+    @rule(wanted=PACES, lead=st.integers(0, 1000))
+    def retune_from_an_etcd_that_has_begun_anew_since(self, wanted: Pace, lead: int) -> None:
+        told = Origin(0, self.revision + lead)
+        assert pace.retune(self.schedule, wanted, told, self.now) is self.schedule
+
     @rule(wanted=PACES)
     def retune_by_one_who_never_saw_etcd(self, wanted: Pace) -> None:
         assert pace.retune(self.schedule, wanted, None, self.now) is self.schedule

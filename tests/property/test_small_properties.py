@@ -1,4 +1,4 @@
-"""Backoff, cursors and origins over their whole range."""
+"""Backoff, cursors and live values over their whole range."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from dispatcher.kernel.backoff import delay
 from dispatcher.kernel.errors import InvalidRequestError
-from dispatcher.kernel.live import Origin
 from dispatcher.live_config.model import LiveConfig
-from dispatcher.live_config.resolve import KEYS, resolve
+from dispatcher.live_config.resolve import KEYS, resolve, resolve_again
 from dispatcher.messages.listing import Cursor
 
 IDS = st.integers(-(2**63) + 1, 2**63 - 1)
@@ -20,7 +19,7 @@ VALUES = st.one_of(
     st.binary(max_size=40),
     st.integers().map(lambda n: str(n).encode()),
     st.floats().map(lambda x: str(x).encode()),
-    st.sampled_from([b"true", b"retry", b"hold", b"http://x/", b"60", b"90", b"1", b""]),
+    st.sampled_from([b"true", b"retry", b"hold", b"http://x/", b"60", b"90", b"1", b"", b'"\\"x\\""']),
 )
 
 
@@ -62,14 +61,6 @@ def test_any_text_is_a_cursor_or_a_clear_refusal(text: str) -> None:
     assert Cursor.parse(str(cursor)) == cursor
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1))
-def test_an_origin_fits_two_bigints_and_comes_back(cluster_id: int, revision: int) -> None:
-    origin = Origin(cluster_id, revision)
-    stored = origin.stored()
-    assert all(-(2**63) <= number < 2**63 for number in stored)
-    assert Origin.from_stored(*stored) == origin
-
-
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES), st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_any_listing_resolves(first: dict[str, bytes], second: dict[str, bytes]) -> None:
     """What is accepted is a whole, valid configuration, and is accepted again as it stands."""
@@ -79,5 +70,5 @@ def test_any_listing_resolves(first: dict[str, bytes], second: dict[str, bytes])
     assert set(result.accepted) | set(result.refused) == set(second)
     for key in result.refused:
         assert result.accepted.get(key) in {None, good.get(key)}
-    again = resolve({k: v.encode() for k, v in result.accepted.items()}, file={}, last_good={})
-    assert (again.config, dict(again.refused)) == (result.config, {})
+    again = resolve_again(result.accepted, file={})
+    assert (again.config, again.accepted, again.refused) == (result.config, result.accepted, {})

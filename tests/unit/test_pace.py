@@ -104,8 +104,9 @@ def test_a_new_rate_leaves_the_grid_alone() -> None:
     assert (after.next_at, after.anchor_at, after.pace.rate_limit) == (schedule.next_at, T0, 7)
 
 
-def test_an_earlier_revision_of_the_same_etcd_is_ignored() -> None:
+def test_an_earlier_revision_or_epoch_is_ignored() -> None:
     assert retuned(FIRST, 0, origin=Origin(1, 9), rate_limit=7) is FIRST
+    assert retuned(FIRST, 0, origin=Origin(0, 99), rate_limit=7) is FIRST
     assert retuned(FIRST, 0, origin=Origin(1, 10), rate_limit=7).pace.rate_limit == 7
     assert retuned(FIRST, 0, origin=Origin(2, 1), rate_limit=7).pace.rate_limit == 7
 
