@@ -59,7 +59,7 @@ class EtcdDirectory:
         self.problem: str | None = "not connected yet"
         """What is wrong with the connection; None while it is watched."""
 
-    async def listings(self) -> AsyncIterator[Listing]:
+    async def listings(self) -> AsyncGenerator[Listing]:
         """The whole listing now, and again after each change, forever.
 
         Every change leads to a new listing rather than being applied as an event: the prefix is small, and a

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ from dispatcher.kernel.etcd import EtcdDirectory, Listing
 from dispatcher.kernel.live import Live, Origin, Snapshot
 from dispatcher.live_config import store
 from dispatcher.live_config.model import LiveConfig, shown
-from dispatcher.live_config.resolve import resolve
+from dispatcher.live_config.resolve import resolve, resolve_again
 from dispatcher.live_config.store import LastGood
 
 log = structlog.get_logger()
@@ -36,9 +37,14 @@ class LiveConfigFollower:
 
     async def load(self) -> None:
         """Begin with what any replica last accepted, so that a start without etcd changes nothing."""
-        self._last_good = await store.load(self._pool)
-        if self._last_good is not None:
-            self._publish(self._last_good.origin, self._last_good.entries)
+        stored = await store.load(self._pool)
+        if stored is None:
+            return
+        # judged anew: the file, or the bounds of this version, may have changed since
+        resolution = resolve_again(stored.entries, file=self._file)
+        self._say_refusals(stored.entries, resolution.refused)
+        self._last_good = replace(stored, entries=dict(resolution.accepted))
+        self._publish(self._last_good.origin, self._last_good.entries)
 
     async def listed(self, *, seconds: float) -> bool:
         """Wait for the first listing, at most this long. False: etcd has not answered yet."""
@@ -71,7 +77,7 @@ class LiveConfigFollower:
             return
         epoch = await self._epoch(known.origin.epoch + began_anew if known else 0)
         resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
-        self._say_refusals(listing, resolution.refused)
+        self._say_refusals(listing.entries, resolution.refused)
         self._last_good = LastGood(
             listing.cluster_id, Origin(epoch, listing.revision), dict(resolution.accepted)
         )
@@ -90,13 +96,13 @@ class LiveConfigFollower:
             return own
         return max(own, stored.origin.epoch) if stored else own
 
-    def _say_refusals(self, listing: Listing, refused: Mapping[str, str]) -> None:
+    def _say_refusals(self, values: Mapping[str, str | bytes], refused: Mapping[str, str]) -> None:
         """One line per refused value, not one per listing that still holds it."""
-        values = {key: hash(listing.entries[key]) for key in refused}
+        hashes = {key: hash(values[key]) for key in refused}
         for key, reason in refused.items():
-            if self._said.get(key) != values[key]:
+            if self._said.get(key) != hashes[key]:
                 log.error("live_value_refused", key=key, reason=reason)
-        self._said = values
+        self._said = hashes
         self.refused = dict(refused)
 
     def _publish(self, origin: Origin, entries: Mapping[str, str]) -> None:

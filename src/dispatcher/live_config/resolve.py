@@ -48,6 +48,24 @@ def resolve(
             texts.pop(key, None)
             if key in last_good:
                 texts[key] = last_good[key]
+    return _together(texts, refused, file=file, last_good=last_good)
+
+
+def resolve_again(texts: Mapping[str, str], *, file: Mapping[str, Any]) -> Resolution:
+    """The same for values that were accepted before: under another file, perhaps, or by another version."""
+    reasons = {key: _unknown(key) or _field_error(key, text) for key, text in texts.items()}
+    refused = {key: reason for key, reason in reasons.items() if reason is not None}
+    fitting = {key: text for key, text in texts.items() if key not in refused}
+    return _together(fitting, refused, file=file, last_good={})
+
+
+def _together(
+    texts: Mapping[str, str],
+    refused: dict[str, str],
+    *,
+    file: Mapping[str, Any],
+    last_good: Mapping[str, str],
+) -> Resolution:
     try:
         return Resolution(LiveConfig.model_validate({**file, **texts}), texts, refused)
     except ValidationError:
@@ -114,11 +132,18 @@ def read_file(path: Path, *, required: bool) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def _unknown(key: str) -> str | None:
+    if key in KEYS:
+        return None
+    close = difflib.get_close_matches(key, KEYS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(KEYS)}"
+    return f"unknown key; {hint}"
+
+
 def _unreadable(key: str, raw: bytes) -> str | None:
-    if key not in KEYS:
-        close = difflib.get_close_matches(key, KEYS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(KEYS)}"
-        return f"unknown key; {hint}"
+    unknown = _unknown(key)
+    if unknown is not None:
+        return unknown
     if len(raw) > MAX_VALUE_BYTES:
         return f"the value has {len(raw)} bytes; at most {MAX_VALUE_BYTES} are taken"
     try:
