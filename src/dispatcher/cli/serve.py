@@ -7,6 +7,7 @@ from typing import Annotated
 
 import structlog
 import typer
+import uvloop
 
 from dispatcher.app import Addresses, Application
 from dispatcher.cli.api_record import ApiRecord
@@ -50,7 +51,7 @@ def serve(
     """
     settings = read_settings(os.environ)
     start_logging(settings)
-    asyncio.run(_serve(settings, sandbox=sandbox))
+    uvloop.run(_serve(settings, sandbox=sandbox))
 
 
 async def _serve(settings: Settings, *, sandbox: bool) -> None:
