@@ -35,33 +35,38 @@ class Lane:
 
 
 class ChannelPool:
-    """The lane's channel for the current target; one of an earlier target is closed when its last attempt ends."""
+    """The lane's channel for the current target; those of earlier targets are closed when nobody uses them."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._current: BorrowedChannel | None = None
+        self._retired: list[BorrowedChannel] = []
 
     def borrow(self, config: LiveConfig, terms: Terms) -> "BorrowedChannel":
         """The channel for these terms. Give it back with `give_back`."""
         key = (terms.target, terms.concurrency)
         if self._current is None or self._current.key != key:
-            retired, self._current = self._current, BorrowedChannel(self._lane.open_channel(config), key)
-            if retired is not None:
-                retired.retired = True
+            if self._current is not None:
+                self._retired.append(self._current)
+            self._current = BorrowedChannel(self._lane.open_channel(config), key)
         self._current.users += 1
         return self._current
 
     async def give_back(self, borrowed: "BorrowedChannel") -> None:
-        """Close the channel if it is no longer the current one and this was its last user."""
+        """Take it back, and close the earlier channels that have no user left."""
         borrowed.users -= 1
-        if borrowed.retired and borrowed.users == 0:
-            await borrowed.channel.close()
+        if self._retired:
+            unused = [retired for retired in self._retired if retired.users == 0]
+            self._retired = [retired for retired in self._retired if retired.users > 0]
+            for retired in unused:
+                await retired.channel.close()
 
     async def close(self) -> None:
-        """Close the current channel; nobody uses it any more."""
-        if self._current is not None:
-            await self._current.channel.close()
-            self._current = None
+        """Close every channel; nobody uses them any more."""
+        current, self._current = self._current, None
+        left, self._retired = self._retired, []
+        for borrowed in (*left, *([current] if current else [])):
+            await borrowed.channel.close()
 
 
 @dataclass(slots=True)
@@ -71,4 +76,3 @@ class BorrowedChannel:
     channel: Channel
     key: Hashable
     users: int = 0
-    retired: bool = False
