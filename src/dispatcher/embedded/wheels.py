@@ -17,6 +17,6 @@ def program(package: str, relative: str, *, instead: str) -> Path:
         if path.is_file():
             return path
     raise EmbeddedError(
-        f"{package} does not hold {relative} on this machine; install it (make install), "
-        f"or set {instead} to a server of yours"
+        f"{instead} is not set, and the package {package}, which carries a server of our own, is not installed; "
+        f"set {instead}, or install the package"
     )

@@ -58,7 +58,7 @@ async def connected_pool(url: str, *, application: str, size: int) -> AsyncItera
         pool.terminate()
 
 
-def cannot_open(error: Exception) -> StartupError:
+def cannot_open(error: BaseException) -> StartupError:
     """What to tell a person whose database cannot be opened."""
     return StartupError(
         f"APP_DB_URL: cannot open the database ({type(error).__name__}: {error}); "

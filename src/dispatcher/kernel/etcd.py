@@ -121,7 +121,8 @@ class EtcdDirectory:
         self.problem = None
 
     def _lost(self, endpoint: str, error: Exception) -> None:
-        text = str(error) or type(error).__name__
+        details = error.details() if isinstance(error, rpc.AioRpcError) else str(error)
+        text = details or type(error).__name__
         if self.problem is None or self.problem == "not connected yet":
             log.warning("etcd_unavailable", endpoint=endpoint, error=text)
         self.problem = text

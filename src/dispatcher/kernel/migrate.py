@@ -9,6 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -72,10 +73,14 @@ async def _with_connection(url: str, run: Callable[[Connection], list[str]]) -> 
         "postgresql+asyncpg://", async_creator=connector(url), poolclass=NullPool
     )
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(run)
+        connection = await engine.connect()
+    except DBAPIError as error:  # SQLAlchemy's wrapping of what asyncpg says, e.g. of a wrong password
+        raise cannot_open(error.__cause__ or error) from error
     except CANNOT_OPEN as error:
         raise cannot_open(error) from error
+    try:
+        async with connection, connection.begin():
+            return await connection.run_sync(run)
     finally:
         await engine.dispose()
 
