@@ -67,7 +67,9 @@ def _ecs_names(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if key in _ECS:
             named[_ECS[key]] = value
-        elif "." in key or key in {"event", "level", "exception"}:
+        elif key == "duration_ms":
+            named["event.duration"] = round(value * 1_000_000)  # ECS counts nanoseconds
+        elif "." in key or key in {"event", "exception"}:
             named[key] = value
         else:
             named[f"dispatcher.{key}"] = value
@@ -82,5 +84,5 @@ _ECS = {
     "method": "http.request.method",
     "path": "url.path",
     "status": "http.response.status_code",
-    "duration_ms": "event.duration_ms",
+    "level": "log.level",
 }
