@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from dispatcher.delivery import pace, schedule, ticks
 from dispatcher.delivery.state import SchedulerState, scheduler_model
 from dispatcher.kernel.db import Pool
-from dispatcher.kernel.web import PROBLEMS
+from dispatcher.kernel.web import BODY_PROBLEMS, PROBLEMS
 
 
 class Switched(BaseModel):
@@ -77,7 +77,11 @@ def delivery_routes(pool: Pool, lane: str, *, changed: Callable[[], None]) -> AP
         """See /start and /stop."""
         return await (start() if command == "start" else stop())
 
-    @router.put("/worker-pool/state", summary="The same switch, under the name other clients use")
+    @router.put(
+        "/worker-pool/state",
+        summary="The same switch, under the name other clients use",
+        responses=BODY_PROBLEMS,
+    )
     async def worker_pool_state(wanted: PoolState) -> Switched:
         """`pause` is /stop."""
         return await (start() if wanted.state == "start" else stop())

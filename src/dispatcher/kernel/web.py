@@ -35,10 +35,20 @@ class Problem(BaseModel):
     correlation_id: str | None = Field(default=None, examples=["0f8f7a3e5b1c4d0e9a6b2c7d8e9f0a1b"])
 
 
+def _documented(description: str) -> dict[str, Any]:
+    # Spelled out: for a model alone FastAPI would document application/json.
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+    }
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: {"model": Problem, "description": "The request cannot be; `detail` says why."},
-    503: {"model": Problem, "description": "Postgres does not answer at the moment; try again."},
+    422: _documented("The request cannot be; `detail` says why."),
+    503: _documented("Postgres does not answer at the moment; try again."),
 }
+BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {400: _documented("The body is not text.")}
+"""What a route that takes a body answers besides."""
 
 
 def problem(status: int, title: str, detail: str) -> Response:

@@ -28,7 +28,7 @@ class PageQuery(BaseModel):
         description="Messages to skip. To read far back, follow `Link` instead.",
     )
     cursor: str | None = Field(default=None, max_length=200, description="From a page's `Link` header.")
-    lane: str = Field(default="webhook", max_length=64, description="The lane to list.")
+    lane: str = Field(default="webhook", pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="The lane to list.")
 
 
 class MessagesQuery(PageQuery):
