@@ -1,0 +1,160 @@
+"""One `dispatcher serve` as its users run it: a process, an environment, signals, a log, an HTTP API."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import orjson
+
+from dispatcher.kernel.clock import elapsed, pause
+from dispatcher.kernel.db import UNAVAILABLE
+
+T = TypeVar("T")
+COMMAND = Path(sys.executable).with_name("dispatcher")
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+NOT_YET: tuple[type[Exception], ...] = (*UNAVAILABLE, httpx2.TransportError)
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], *, seconds: float, what: str) -> T:
+    """The first true answer of the condition; AssertionError with its last answer when there is none in time.
+
+    A server that is away counts as an answer that is not true yet.
+    """
+    until = elapsed() + seconds
+    while True:
+        last: object
+        try:
+            if answer := await condition():
+                return answer
+            last = answer
+        except NOT_YET as error:
+            last = error
+        assert elapsed() < until, f"not within {seconds:g} s: {what} (last: {last!r})"
+        await pause(POLL_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Replica:
+    """A process that can be started, asked, terminated and killed, again and again, on the same port."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.log_path = folder / "stderr.log"
+        self.environment = {
+            "PATH": os.defpath,
+            "HOME": str(folder),
+            "APP_PORT": str(self.port),
+            "APP_DATA_DIR": str(folder / "data"),
+            "LOG_ENV": "production",
+            **environment,
+        }
+        self._process: Process | None = None
+        self._client = httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False
+        )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def name(self) -> str:
+        """What the service calls this process in its records."""
+        return f"{socket.gethostname()}-{self.pid}"
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def launch(self, *arguments: str) -> None:
+        """Begin to start it, and do not wait for it."""
+        with self.log_path.open("ab") as log, (self.folder / "stdout.log").open("ab") as out:
+            self._process = await asyncio.create_subprocess_exec(
+                str(COMMAND),
+                *(arguments or ("serve",)),
+                cwd=self.folder,
+                env=self.environment,
+                stdin=DEVNULL,
+                stdout=out,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def start(self) -> None:
+        """Start it; return when it answers."""
+        await self.launch()
+        await self.answers()
+
+    async def answers(self) -> None:
+        """Wait until it answers at all."""
+
+        async def up() -> bool:
+            assert self.runs, f"it ended: {self.log_path.read_text()[-2000:]}"
+            return (await self.get("/health")).status_code > 0
+
+        await eventually(up, seconds=START_SECONDS, what="the service answers")
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ended(self, *, seconds: float = 30.0) -> int:
+        """Its exit code, when it has ended."""
+        assert self._process is not None
+        async with asyncio.timeout(seconds):
+            return await self._process.wait()
+
+    async def terminate(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.send(number)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """SIGKILL; nothing of it is left when this returns."""
+        if self.runs:
+            self.send(signal.SIGKILL)
+        if self._process is not None:
+            await self._process.wait()
+
+    async def close(self) -> None:
+        await self.kill()
+        await self._client.aclose()
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        return await self._client.get(path, **options)
+
+    async def post(self, path: str, **options: Any) -> httpx2.Response:
+        return await self._client.post(path, **options)
+
+    async def put(self, path: str, **options: Any) -> httpx2.Response:
+        return await self._client.put(path, **options)
+
+    async def health(self) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.get("/health")).json()
+        return answer
+
+    def log(self) -> list[dict[str, Any]]:
+        """Its log so far; every line must be a JSON object."""
+        lines = [orjson.loads(line) for line in self.log_path.read_bytes().splitlines()]
+        assert all(isinstance(line, dict) for line in lines)
+        return lines
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The log's lines of this event."""
+        return [line for line in self.log() if line["message"] == event]

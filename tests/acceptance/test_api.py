@@ -1,0 +1,117 @@
+"""The API of the running program: its documents, every operation as its schema says, hostile queries."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+import pytest
+from tests.acceptance.cluster import Cluster
+from tests.acceptance.receiver import Answer, Receiver
+from tests.acceptance.replica import Replica
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+EXAMPLES = 12
+HOSTILE_LIMITS = (
+    *("limit=0", "limit=-1", "limit=1001", f"limit={10**9}", f"limit={10**30}", "limit=1e3", "limit="),
+    *("limit=%00", "limit=1&limit=x", "limit=NaN", "limit=%F0%9F%92%A9"),
+)
+HOSTILE_PAGES = (
+    *("offset=-1", f"offset={10**9}", "cursor=%00", "cursor=" + "A" * 201, "cursor=" + "A" * 5000),
+    *("cursor=%2e%2e", "cursor=WzEsIngiXQ", "cursor=WzFd", "status=lost", "status=%00"),
+    *("lane=" + "x" * 65, "lane=%00", "lane="),
+)
+
+
+@pytest.fixture
+async def replica(cluster: Cluster, receiver: Receiver) -> Replica:
+    """With messages in most states, and ticks."""
+    receiver.answer = lambda arrival: Answer(404 if arrival.content == "bad" else 202)
+    await cluster.configure(scheduler_interval=0.2, rate_limit=10, webhook_url=receiver.url)
+    await cluster.insert(5)
+    await cluster.insert(2, content="bad")
+    (replica,) = await cluster.start(1)
+    await cluster.reaches(sent=5, failed=2, seconds=10)
+    return replica
+
+
+async def test_the_documents_are_there(replica: Replica) -> None:
+    docs = await replica.get("/docs")
+    assert docs.status_code == 200
+    assert "swagger" in docs.text.lower()
+    swagger = await replica.get("/swagger/index.html")
+    assert (swagger.status_code, swagger.headers["location"]) == (307, "/docs")
+    schema = (await replica.get("/openapi.json")).json()
+    assert {
+        *("/start", "/stop", "/sent", "/health", "/messages", "/sent-messages"),
+        *("/process_message", "/worker-pool/state", "/ticks"),
+    } <= set(schema["paths"])
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("summary"), f"{method} {path}"
+
+
+async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(str(SCHEMATHESIS), "--no-color", "run", f"http://127.0.0.1:{replica.port}/openapi.json"),
+        *("--checks", "all", "--max-examples", str(EXAMPLES), "--phases", "examples,coverage,fuzzing"),
+        # No schema can say which texts are cursors that the service handed out.
+        *("--exclude-checks", "positive_data_acceptance"),
+        *("--seed", "1", "--generation-database", "none"),
+        cwd=replica.folder,
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-6000:]
+    assert replica.runs
+    assert not [line for line in replica.log() if line["log.level"] == "error"]
+
+
+async def test_a_hostile_limit_is_a_problem(replica: Replica) -> None:
+    for path in ("/sent", "/messages", "/sent-messages", "/ticks"):
+        for query in HOSTILE_LIMITS:
+            answer = await replica.get(f"{path}?{query}")
+            assert answer.status_code == 422, (path, query)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["status"] == 422
+            assert "limit" in answer.json()["detail"]
+
+
+async def test_a_hostile_page_is_a_problem(replica: Replica) -> None:
+    for query in HOSTILE_PAGES:
+        answer = await replica.get(f"/messages?{query}")
+        assert answer.status_code == 422, query
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_unknown_paths_and_methods_are_problems(replica: Replica) -> None:
+    for answer, status in (
+        (await replica.get("/nowhere"), 404),
+        (await replica.post("/sent"), 405),
+        (await replica.get("/process_message", params={"command": "explode"}), 422),
+        (await replica.put("/worker-pool/state", content=b"{"), 422),
+        (await replica.put("/worker-pool/state", content=b"[" * 100_000), 422),
+    ):
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+
+
+async def test_pages_follow_each_other_without_gap_or_repeat(cluster: Cluster, replica: Replica) -> None:
+    await cluster.insert(18)
+    await cluster.reaches(sent=23, failed=2, seconds=10)
+    seen: list[int] = []
+    answer = await replica.get("/sent", params={"limit": 5})
+    while True:
+        seen += [message["id"] for message in answer.json()]
+        if "next" not in answer.links:
+            break
+        answer = await replica.get(answer.links["next"]["url"])
+    by_offset = [
+        message["id"]
+        for offset in range(0, 25, 5)
+        for message in (await replica.get("/sent", params={"limit": 5, "offset": offset})).json()
+    ]
+    assert len(seen) == len(set(seen)) == 23
+    assert seen == by_offset
