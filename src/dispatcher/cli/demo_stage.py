@@ -159,4 +159,6 @@ async def _ready(replica: Replica, folder: Path) -> str:
             return url
         await pause(LOOK_SECONDS)
     tail = "\n".join((folder / "log").read_text(errors="replace").splitlines()[-5:])
-    raise DemoError(f"replica {replica.letter} did not start within {START_SECONDS:g} s:\n{tail}")
+    ended = replica.process.returncode is not None
+    problem = "ended at its start" if ended else f"did not start within {START_SECONDS:g} s"
+    raise DemoError(f"replica {replica.letter} {problem}:\n{tail}")
