@@ -79,9 +79,10 @@ async def _with_connection(url: str, run: Callable[[Connection], list[str]]) -> 
     except CANNOT_OPEN as error:
         raise cannot_open(error) from error
     try:
-        async with connection, connection.begin():
+        async with connection.begin():
             return await connection.run_sync(run)
     finally:
+        await connection.close()
         await engine.dispose()
 
 
