@@ -2,14 +2,17 @@
 
 | key | holds | lifetime |
 |---|---|---|
-| `dispatcher:receipts:{id // 1000}` | hash, message id → `{"messageId", "sentAt"}` | an hour after its last write |
+| `dispatcher:receipts:{id // 1000}` | hash, message id → `{"messageId", "sentAt", "leaseId"}` | an hour after its last write |
 | `dispatcher:scheduler:{lane}` | JSON, the schedule's state | twice the interval, at least a minute |
+
+A receipt is evidence for the lease it was earned under and for no other: ids begin anew when a database is made
+anew or restored, and two services may share a Redis; a stranger's receipt must not count a message as sent.
 
 A thousand receipts share a hash: one command writes a batch, and Redis stores small hashes compactly.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import orjson
@@ -17,7 +20,7 @@ from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
 from dispatcher.kernel.redis import BoundedRedis
-from dispatcher.messages.rescue import Receipt
+from dispatcher.messages.rescue import ExpiredLease, Receipt
 from dispatcher.messages.settle import Settlement
 from dispatcher.messages.table import State
 
@@ -34,7 +37,9 @@ async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
     hashes: dict[str, dict[FieldT, EncodableT]] = defaultdict(dict)
     for result in results:
         if result.state is State.SENT:
-            receipt = orjson.dumps({"messageId": result.receipt_id, "sentAt": result.sent_at})
+            receipt = orjson.dumps(
+                {"messageId": result.receipt_id, "sentAt": result.sent_at, "leaseId": result.lease_id}
+            )
             hashes[_hash_of(result.message_id)][str(result.message_id)] = receipt
     if not hashes:
         return
@@ -49,32 +54,31 @@ async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
     await redis.call(write)
 
 
-async def find(redis: BoundedRedis, message_ids: Iterable[int]) -> Mapping[int, Receipt]:
-    """The receipts that Redis knows of these messages; empty when it knows none or does not answer."""
-    ids = list(message_ids)
+async def find(redis: BoundedRedis, leases: Sequence[ExpiredLease]) -> Mapping[int, Receipt]:
+    """The receipts that Redis knows of these leases, by message; empty when it knows none or does not answer."""
 
     async def read(connection: "Redis") -> list[str | None]:
         async with connection.pipeline(transaction=False) as pipeline:
-            for message_id in ids:
-                pipeline.hget(_hash_of(message_id), str(message_id))
+            for lease in leases:
+                pipeline.hget(_hash_of(lease.message_id), str(lease.message_id))
             return await pipeline.execute()
 
     found = await redis.call(read) or []
     return {
-        message_id: receipt
-        for message_id, raw in zip(ids, found, strict=False)
-        if raw and (receipt := _parsed(raw)) is not None
+        lease.message_id: receipt
+        for lease, raw in zip(leases, found, strict=False)
+        if raw and (receipt := _parsed(raw, lease)) is not None
     }
 
 
-def _parsed(raw: str) -> Receipt | None:
-    """A receipt as `keep` wrote it; None for anything else that somebody left under its key."""
+def _parsed(raw: str, lease: ExpiredLease) -> Receipt | None:
+    """A receipt of this lease as `keep` wrote it; None for anything else that is left under its key."""
     try:
         fields = orjson.loads(raw)
         sent_at, receipt_id = datetime.fromisoformat(fields["sentAt"]), fields["messageId"]
         if sent_at.tzinfo is None or not isinstance(receipt_id, str | None):
             return None
-        return Receipt(sent_at, receipt_id)
+        return Receipt(sent_at, receipt_id) if fields["leaseId"] == str(lease.lease_id) else None
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -52,7 +52,7 @@ class Rescuer:
         if not leases:
             return 0
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
-        found = await receipts.find(self._redis, [lease.message_id for lease in leases])
+        found = await receipts.find(self._redis, leases)
         config = self._live.value
         states = [
             verdict(
