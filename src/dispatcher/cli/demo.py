@@ -36,7 +36,11 @@ def demo() -> None:
 
 async def _demo() -> None:
     began = elapsed()
-    async with interrupts():
+    task = asyncio.current_task()
+    assert task is not None
+    async with interrupts() as interrupt:
+        # Once "started", so that an interrupted demo, which has shown nothing, does not end with 0.
+        interrupt.now_stop(lambda: _give_up(task))
         _say("Starting Postgres, Redis, etcd, a receiver, and two replicas of the service, A and B")
         # tempfile's own folder and not one below .dispatcher: a socket's path may have about 100 characters
         with tempfile.TemporaryDirectory(prefix="dispatcher-demo-") as folder:
@@ -46,6 +50,10 @@ async def _demo() -> None:
                 )
                 await _story(stage_, Watch(stage_))
             _say(f"Everything held. That took {elapsed() - began:.0f} s; now yours: make run")
+
+
+def _give_up(task: "asyncio.Task[None]") -> None:
+    task.cancel()
 
 
 async def _story(stage_: Stage, watch: Watch) -> None:
