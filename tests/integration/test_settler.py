@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -139,14 +140,15 @@ async def test_a_crash_of_postgres_in_the_middle_of_a_write_forgets_no_result(
             )
         )
 
-    holder = await own_pool.acquire()
+    assert own_servers.addresses.db_url is not None
+    holder = await asyncpg.connect(own_servers.addresses.db_url)
     await holder.execute("BEGIN; SELECT FROM messages WHERE id = (SELECT max(id) FROM messages) FOR UPDATE")
     async with settling(own_pool, ABSENT) as settler:
         await submit(settler, owner, [result(message) for message in messages])
         await until_true(write_waits)
         await own_servers.postgres.stop(kill=True)
-        await own_pool.release(holder, timeout=1)
         await own_servers.postgres.start()
+        holder.terminate()
         await until(lambda: len(owner.kept) == 30, seconds=20)
     assert all(owner.kept.values())
     assert await states(own_pool) == {"sent": 30}
