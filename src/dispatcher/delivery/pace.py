@@ -112,8 +112,8 @@ def stop(schedule: Schedule) -> Schedule:
 def retune(schedule: Schedule, pace: Pace, origin: Origin | None, now: datetime) -> Schedule:
     """Take over a new pace, unless the schedule already follows a later revision of etcd.
 
-    A new interval moves the next tick to last tick + new interval, or to now if that has passed. A lane that was
-    blocked resumes as after a start. A change of `auto_sending` starts or stops; the last word wins.
+    A new interval moves the next tick to last tick + new interval, or to now if that has passed; missed ticks of
+    the old interval are not made up at the new one. A lane that was blocked resumes as after a start. A change of `auto_sending` starts or stops; the last word wins.
     """
     if not _is_news(schedule.origin, origin) or (schedule.pace == pace and schedule.origin == origin):
         return schedule
