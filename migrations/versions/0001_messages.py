@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("sent", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("retried", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("failed", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("uncertain", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("lane", "no", name="ticks_pkey"),
     )
     op.create_table(

@@ -82,6 +82,7 @@ def webhook_terms(config: LiveConfig) -> Terms:
         max_attempts=config.max_attempts,
         backoff_base=config.backoff_base,
         backoff_cap=config.backoff_cap,
+        hold_uncertain=config.on_uncertain == "hold",
     )
 
 

@@ -95,6 +95,20 @@ async def test_each_answer_has_its_documented_outcome_and_delays_no_other(
     assert (await replica.health())["status"] == "healthy"
 
 
+async def test_hold_sends_nothing_twice_that_may_have_arrived(hostile: Cluster, receiver: Receiver) -> None:
+    cluster = hostile
+    await cluster.configure(on_uncertain="hold")
+    ids = {kind: (await cluster.insert(1, content=kind))[0] for kind in ("hang", "close", "500")}
+    (replica,) = await cluster.start(1)
+    await cluster.reaches(uncertain=2, failed=1, seconds=20)
+    held = (await replica.get("/messages", params={"status": "uncertain"})).json()
+    assert {message["id"]: message["last_error"] for message in held} == {
+        ids["hang"]: "no answer within 1 s",
+        ids["close"]: "closed without an answer",
+    }
+    assert receiver.times == {ids["hang"]: 1, ids["close"]: 1, ids["500"]: ATTEMPTS}
+
+
 async def test_as_many_hanging_answers_as_workers_and_afterwards_all_goes_on(
     hostile: Cluster, receiver: Receiver
 ) -> None:

@@ -1,5 +1,6 @@
 """What an outcome means for its message."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -25,6 +26,7 @@ TERMS = Terms(
     max_attempts=3,
     backoff_base=5,
     backoff_cap=60,
+    hold_uncertain=False,
 )
 
 
@@ -51,6 +53,17 @@ def test_retry_waits_longer_each_time(attempt: int, seconds: float) -> None:
     result = conclude(claimed(attempt), Retry("500", status=500), TIMING, TERMS, jitter=lambda: 0.0)
     assert (result.state, result.retry_in) == (State.PENDING, timedelta(seconds=seconds))
     assert (result.outcome, result.error, result.status, result.sent_at) == ("retry", "500", 500, None)
+
+
+def test_what_may_have_arrived_is_held_where_that_is_wanted_and_only_then() -> None:
+    hold = replace(TERMS, hold_uncertain=True)
+    for outcome, terms, state in (
+        (Retry("no answer", maybe_delivered=True), hold, State.UNCERTAIN),
+        (Retry("no answer", maybe_delivered=True), TERMS, State.PENDING),
+        (Retry("connection refused"), hold, State.PENDING),
+    ):
+        result = conclude(claimed(1), outcome, TIMING, terms, jitter=lambda: 0.0)
+        assert (result.state, result.retry_in is None) == (state, state is State.UNCERTAIN)
 
 
 def test_the_last_attempt_fails_the_message() -> None:

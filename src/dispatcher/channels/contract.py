@@ -33,11 +33,13 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not delivered, and worth another attempt later."""
+    """Not delivered as far as anyone knows, and worth another attempt later."""
 
     error: str
     status: int | None = None
     excerpt: str | None = None
+    maybe_delivered: bool = False
+    """The message was on its way and no answer came: the receiver may have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pyreqwest.response import Response
 
 from dispatcher import __version__
 from dispatcher.channels.contract import Envelope, Outcome, Rejected, Retry
-from dispatcher.channels.webhook_answer import REDIRECTION, error_text, outcome_of
+from dispatcher.channels.webhook_answer import REDIRECTION, error_text, maybe_delivered, outcome_of
 from dispatcher.kernel.clock import utc_now
 
 MAX_BODY_BYTES = 64 * 1_024
@@ -57,7 +57,7 @@ class WebhookChannel:
             return Rejected("recipient or content is not valid Unicode text")
         cancellations = _cancellations()
         at = utc_now()
-        status, location, failure = 0, None, ""
+        status, location, failure, on_its_way = 0, None, "", True
         body = bytearray()
         try:
             async with self._request(self._url, envelope, payload, at, seconds) as response:
@@ -70,9 +70,10 @@ class WebhookChannel:
             failure = f"no answer within {seconds:g} s"
         except PyreqwestError as error:
             failure = error_text(error, https=self._url.scheme == "https")
+            on_its_way = maybe_delivered(error)
         _raise_a_lost_cancellation(cancellations)
         if not status:
-            return Retry(failure)
+            return Retry(failure, maybe_delivered=on_its_way)
         return outcome_of(status, bytes(body), at=at, location=location, url=self._url)
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from http.client import responses
 
 import orjson
-from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.exceptions import BuilderError, PyreqwestError
 from pyreqwest.http import Url
 
 from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
@@ -60,9 +60,18 @@ def outcome_of(status: int, body: bytes, *, at: datetime, location: str | None, 
     return Retry(error, status=status, excerpt=excerpt)
 
 
+def maybe_delivered(error: PyreqwestError) -> bool:
+    """Whether the request may have reached the receiver: always, unless no connection was made for it."""
+    return not isinstance(error, BuilderError) and "client error (Connect)" not in _causes(error)
+
+
+def _causes(error: PyreqwestError) -> list[str]:
+    return [cause["message"] for cause in getattr(error, "details", {}).get("causes") or ()]
+
+
 def error_text(error: PyreqwestError, *, https: bool) -> str:
     """A short, stable text for a request that got no answer. Never the URL: it may carry secrets."""
-    causes = [cause["message"] for cause in getattr(error, "details", {}).get("causes") or ()]
+    causes = _causes(error)
     if "dns error" in causes:
         return "the webhook's host name cannot be resolved: check webhook_url"
     last = causes[-1] if causes else error.message

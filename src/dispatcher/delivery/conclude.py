@@ -1,4 +1,4 @@
-"""What an outcome means for its message: sent, another attempt later, or failed. Pure."""
+"""What an outcome means for its message: sent, another attempt later, failed, or uncertain. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ def conclude(
             name, state, sent_at, receipt_id = "delivered", State.SENT, outcome.at, outcome.receipt_id
         case Retry():
             name, error = "retry", outcome.error
-            if message.attempt < terms.max_attempts:
+            if outcome.maybe_delivered and terms.hold_uncertain:
+                state = State.UNCERTAIN
+            elif message.attempt < terms.max_attempts:
                 state = State.PENDING
                 seconds = backoff.delay(
                     message.attempt, base=terms.backoff_base, cap=terms.backoff_cap, jitter=jitter

@@ -23,6 +23,8 @@ class Terms:
     max_attempts: int
     backoff_base: float
     backoff_cap: float
+    hold_uncertain: bool
+    """Hold a message that the receiver may have for a person, instead of sending it again."""
 
 
 @dataclass(frozen=True, slots=True)

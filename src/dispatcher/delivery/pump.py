@@ -112,6 +112,8 @@ class Pump:
                     self._counts.sent += 1
                 case State.PENDING:
                     self._counts.retried += 1
+                case State.UNCERTAIN:
+                    self._counts.uncertain += 1
                 case _:
                     self._counts.failed += 1
         self._unsettled -= 1
@@ -218,5 +220,6 @@ class Pump:
             sent=counts.sent,
             retried=counts.retried,
             failed=counts.failed,
+            uncertain=counts.uncertain,
             message_ids=self._sent_ids,
         )

@@ -43,6 +43,7 @@ class TickView(BaseModel):
     sent: int
     retried: int
     failed: int
+    uncertain: int
 
 
 def delivery_routes(pool: Pool, lane: str, *, changed: Callable[[], None]) -> APIRouter:

@@ -58,5 +58,6 @@ ticks = Table(
     Column("sent", Integer, nullable=False, server_default=text("0")),
     Column("retried", Integer, nullable=False, server_default=text("0")),
     Column("failed", Integer, nullable=False, server_default=text("0")),
+    Column("uncertain", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("lane", "no"),
 )

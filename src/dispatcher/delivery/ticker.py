@@ -72,7 +72,7 @@ class Ticker:
             await schedule.change(self._parts.pool, self._lane, pace.rewound)
         elif seen.due_in > 0:
             await wait_for(self._wake, min(seen.due_in, LOOK_AGAIN_SECONDS))
-        else:
+        elif not self._stopping:
             tick = await schedule.claim_tick(self._parts.pool, seen, replica=self._replica)
             if tick is not None:
                 await self._work(tick)

@@ -22,13 +22,14 @@ class TickCounts:
     sent: int = 0
     retried: int = 0
     failed: int = 0
+    uncertain: int = 0
 
 
 async def finish(pool: Pool, tick: Tick, counts: TickCounts) -> None:
     """Complete the tick's entry; now and then remove what is older than the history reaches."""
     await pool.execute(
         """
-        UPDATE ticks SET finished_at = clock_timestamp(), claimed = $3, sent = $4, retried = $5, failed = $6
+        UPDATE ticks SET finished_at = clock_timestamp(), claimed = $3, sent = $4, retried = $5, failed = $6, uncertain = $7
         WHERE lane = $1 AND no = $2
         """,
         tick.lane,
@@ -37,6 +38,7 @@ async def finish(pool: Pool, tick: Tick, counts: TickCounts) -> None:
         counts.sent,
         counts.retried,
         counts.failed,
+        counts.uncertain,
     )
     if tick.no % PRUNE_EVERY == 0:
         await pool.execute("DELETE FROM ticks WHERE lane = $1 AND no <= $2", tick.lane, tick.no - KEPT)

@@ -77,7 +77,7 @@ class LiveConfig(BaseModel):
     )
     on_uncertain: Literal["retry", "hold"] = Field(
         default="retry",
-        description="After a crash mid-send: send again with the same id, or hold for a person.",
+        description="When the receiver may have it: send again with the same id, or hold for a person.",
     )
 
     @field_validator("webhook_auth_key")

@@ -42,7 +42,7 @@ class Settlement:
     message_id: int
     lease_id: UUID
     state: State
-    """`sent`, `failed`, or `pending` for another attempt."""
+    """`sent`, `failed`, `uncertain`, or `pending` for another attempt."""
     number: int
     tick_no: int | None
     started_at: datetime
