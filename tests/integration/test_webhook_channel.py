@@ -102,6 +102,24 @@ async def test_any_2xx_is_delivered_whatever_its_body(
     assert outcome.at.tzinfo is UTC
 
 
+@pytest.mark.parametrize("line", ["204 No Content", "304 x", "200 OK", "404 x"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"content-length: abc", b"content-length: 5, 5", b"content-length: \xff", b"content-length:"),
+        *(b"content-length: -1", b"content-length: +5", b"content-length: " + b"9" * 5_000),
+        *(b"content-length: \xd9\xa3", b"content-length: 1_0", b"content-length: 5\r\ncontent-length: 6"),
+        *(b"content-length: abc\r\ntransfer-encoding: chunked", b"transfer-encoding: \xff"),
+        *(b"transfer-encoding: chunked, chunked", b"location: \xff\r\ncontent-length: \xff"),
+    ],
+    ids=lambda header: repr(header[:40]),
+)
+async def test_no_header_that_a_receiver_sends_makes_the_channel_raise(line: str, header: bytes) -> None:
+    raw = f"HTTP/1.1 {line}\r\n".encode() + header + b"\r\n\r\n"
+    outcome = await outcome_from(hostile.answers(raw, keep=False))
+    assert isinstance(outcome, Delivered | Retry | Rejected)
+
+
 def unanswered(error: str) -> Retry:
     """The request was out and no answer came: the receiver may have the message."""
     return Retry(error, maybe_delivered=True)
