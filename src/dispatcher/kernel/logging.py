@@ -39,7 +39,12 @@ def configure_logging(*, level: str, env: LogEnv, service: str, version: str, re
     else:
         ending = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=28,
+                # rich's shows the local variables of every frame: keys, passwords, what people wrote
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
         ]
     structlog.configure(
         processors=[*shared, *ending],
