@@ -33,6 +33,8 @@ from dispatcher.settings import Settings
 log = structlog.get_logger()
 
 POOL_SIZE = 10
+API_POOL_SIZE = 5
+"""The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -115,8 +117,12 @@ async def running(
     """
     replica = settings.replica
     async with AsyncExitStack() as stack:
+        application = f"{settings.service_name} {replica}"
         pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=f"{settings.service_name} {replica}", size=POOL_SIZE)
+            connected_pool(addresses.db_url, application=application, size=POOL_SIZE)
+        )
+        api_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=API_POOL_SIZE)
         )
         redis = BoundedRedis(addresses.redis_url, password=_secret(settings), db=settings.redis_db)
         stack.push_async_callback(redis.close)
@@ -142,12 +148,12 @@ async def running(
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
         api.add_middleware(Correlation)
-        api.include_router(delivery_routes(pool, WEBHOOK.name, changed=ticker.wake))
-        api.include_router(message_routes(pool, recent))
+        api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake))
+        api.include_router(message_routes(api_pool, recent))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
-                pool=pool,
+                pool=api_pool,
                 redis=redis,
                 etcd=etcd,
                 follower=follower,

@@ -70,6 +70,7 @@ def health_routes(
     """GET /health over these parts; `identity` holds service, version and replica."""
     router = APIRouter(tags=["health"])
     began = elapsed()
+    probe = _PostgresProbe(pool, lane)
 
     @router.get(
         "/health",
@@ -80,7 +81,7 @@ def health_routes(
     )
     async def health(response: Response) -> Health:
         """200 when messages can be delivered, even if `degraded`; 503 when they cannot, because Postgres is gone."""
-        (postgres, seen), redis_problem = await asyncio.gather(_look(pool, lane), redis.probe())
+        (postgres, seen), redis_problem = await asyncio.gather(probe.look(), redis.probe())
         parts = {
             "postgres": postgres,
             "redis": _part(redis_problem),
@@ -114,14 +115,37 @@ def _live_config(follower: LiveConfigFollower) -> LiveConfigHealth:
     )
 
 
-async def _look(pool: Pool, lane: str) -> tuple[Part, SchedulerState | None]:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            return _part(None), scheduler_model(await schedule.look(pool, lane))
-    except UnavailableError:
-        return _part(None), None
-    except UNAVAILABLE as error:
-        return _part(str(error) or type(error).__name__), None
+class _PostgresProbe:
+    """Asks Postgres, and answers in time also when Postgres does not: asyncpg holds a cancelled statement back."""
+
+    def __init__(self, pool: Pool, lane: str) -> None:
+        self._pool = pool
+        self._lane = lane
+        self._unanswered: asyncio.Task[tuple[Part, SchedulerState | None]] | None = None
+
+    async def look(self) -> tuple[Part, SchedulerState | None]:
+        """What Postgres says of itself and of the lane; down when it says nothing within a second."""
+        asking = self._unanswered  # while a question is open nobody asks another one
+        if asking is None or asking.done():
+            asking = asyncio.create_task(self._ask())
+        answered, _ = await asyncio.wait({asking}, timeout=PROBE_SECONDS)
+        if answered:
+            return asking.result()
+        self._unanswered = asking
+        return _part(f"no answer within {PROBE_SECONDS:g} s"), None
+
+    async def _ask(self) -> tuple[Part, SchedulerState | None]:
+        try:
+            # on also in a standby, and where default_transaction_read_only is
+            if await self._pool.fetchval("SELECT current_setting('transaction_read_only')") == "on":
+                problem = "read-only: it takes no writes, so nothing can be claimed or settled"
+            else:
+                problem = None
+            return _part(problem), scheduler_model(await schedule.look(self._pool, self._lane))
+        except UnavailableError:
+            return _part(None), None
+        except UNAVAILABLE as error:
+            return _part(str(error) or type(error).__name__), None
 
 
 def _part(problem: str | None) -> Part:

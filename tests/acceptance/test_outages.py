@@ -1,9 +1,12 @@
 """Redis, etcd and Postgres stopped, killed, emptied and frozen under load: the service heals, and /health is true."""
 
+import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import psutil
 import pytest
 from redis.asyncio import Redis
 from tests.acceptance.cluster import Cluster
@@ -205,6 +208,62 @@ async def test_postgres_restarted(own_cluster: Cluster, receiver: Receiver, *, k
     assert set(receiver.times) == await cluster.ids("sent")
     # what was being sent when Postgres went was settled after it came back, under its lease, or by its receipt
     assert receiver.repeated == {}
+
+
+async def test_a_frozen_postgres_holds_no_caller_up(own_cluster: Cluster, receiver: Receiver) -> None:
+    cluster, postgres = own_cluster, running(own_cluster.servers.postgres)
+    first, _ = await under_load(cluster, receiver)
+    with frozen(postgres):
+        for _ in range(3):
+            began = elapsed()
+            answer = await first.get("/health")
+            assert elapsed() - began < 2
+            assert (answer.status_code, answer.json()["postgres"]["status"]) == (503, "down")
+        began = elapsed()
+        answers = await asyncio.gather(
+            *(first.get(path) for path in ("/scheduler", "/ticks", "/messages")), first.post("/stop")
+        )
+        assert elapsed() - began < 7
+        assert [answer.status_code for answer in answers] == [503] * 4
+        assert all(answer.json()["detail"].startswith("Postgres does not answer") for answer in answers)
+    assert (await first.post("/start")).status_code == 200
+    await says(first, "healthy")
+    await delivers(cluster, receiver, seconds=30)
+    await all_sent_once(cluster, receiver)
+
+
+@contextmanager
+def frozen(server: EmbeddedServer) -> Iterator[None]:
+    """It takes connections and bytes, and answers nothing."""
+    assert server.pid is not None
+    parent = psutil.Process(server.pid)
+    parent.suspend()  # first, so that it starts no more children
+    children = parent.children(recursive=True)
+    for child in children:
+        child.suspend()
+    try:
+        yield
+    finally:
+        for process in (*children, parent):
+            process.resume()
+
+
+async def test_a_read_only_postgres_is_down(own_cluster: Cluster, receiver: Receiver) -> None:
+    cluster = own_cluster
+    first, _ = await under_load(cluster, receiver)
+    await cluster.pool.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    await cluster.pool.execute("SELECT pg_reload_conf()")
+    await says(first, "unhealthy", postgres="down")
+    assert (await first.health())["postgres"]["problem"].startswith("read-only")
+    assert (await first.post("/stop")).status_code == 503
+
+    async with cluster.pool.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await connection.execute("SELECT pg_reload_conf()")
+    await says(first, "healthy")
+    await delivers(cluster, receiver)
+    await all_sent_once(cluster, receiver)
 
 
 async def takes(replica: Replica, key: str, value: object) -> None:

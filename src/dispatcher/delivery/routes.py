@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from dispatcher.delivery import pace, schedule, ticks
 from dispatcher.delivery.state import SchedulerState, scheduler_model
 from dispatcher.kernel.db import Pool
-from dispatcher.kernel.web import BODY_PROBLEMS, PROBLEMS
+from dispatcher.kernel.web import BODY_PROBLEMS, PROBLEMS, BoundedRoute
 
 
 class Switched(BaseModel):
@@ -48,7 +48,7 @@ class TickView(BaseModel):
 
 def delivery_routes(pool: Pool, lane: str, *, changed: Callable[[], None]) -> APIRouter:
     """The routes of one lane's schedule; `changed` is called after each change."""
-    router = APIRouter(tags=["scheduler"], responses=PROBLEMS)
+    router = APIRouter(tags=["scheduler"], responses=PROBLEMS, route_class=BoundedRoute)
 
     async def start() -> Switched:
         await schedule.change(pool, lane, pace.start)

@@ -1,6 +1,7 @@
 """What every route shares: problem details for errors (RFC 9457), a correlation id per request."""
 
 import re
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -9,17 +10,21 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
+from dispatcher.kernel.deadline import within
 from dispatcher.kernel.errors import DispatcherError, UnavailableError
 
 log = structlog.get_logger()
 
 CORRELATION_HEADER = "X-Correlation-ID"
+ANSWER_SECONDS = 5.0
+"""The longest that a route which asks Postgres takes, its request once read; then it answers 503."""
 _ACCEPTABLE_ID = re.compile(
     r"[\w.:/+=@-]{1,128}", re.ASCII
 )  # what may go into a header and a log line as it is
@@ -93,6 +98,20 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, unavailable)
+
+
+class BoundedRoute(APIRoute):
+    """The `route_class` of routers that ask Postgres: they answer within ANSWER_SECONDS, 503 if they must."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler, bounded."""
+        handler = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            await request.body()  # a slow sender's time is not Postgres's
+            return await within(ANSWER_SECONDS, handler(request))
+
+        return bounded
 
 
 class Correlation:

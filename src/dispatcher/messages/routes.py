@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from dispatcher.kernel.db import Pool
-from dispatcher.kernel.web import PROBLEMS
+from dispatcher.kernel.web import PROBLEMS, BoundedRoute
 from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET, Cursor, list_messages
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.table import State
@@ -39,7 +39,7 @@ class MessagesQuery(PageQuery):
 
 def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
     """The routes that read messages."""
-    router = APIRouter(tags=["messages"], responses=PROBLEMS)
+    router = APIRouter(tags=["messages"], responses=PROBLEMS, route_class=BoundedRoute)
 
     async def page(request: Request, query: PageQuery, state: State) -> Response:
         newest = state is State.SENT and query.offset == 0 and query.cursor is None
