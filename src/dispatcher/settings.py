@@ -52,12 +52,20 @@ def _endpoints(value: object) -> object:
 
 
 def _endpoint(text: str) -> str:
-    """`host:port`, whatever scheme stands before it."""
-    parts = urlsplit(text.strip() if "//" in text else f"//{text.strip()}")
-    if not parts.hostname or not parts.port:
+    """`host:port`, `http://` before it or not; what more is asked for would be left out, so it is refused."""
+    try:
+        parts = urlsplit(text.strip() if "//" in text else f"//{text.strip()}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its text quotes pieces of the value, which may be a password's
+        host, port = None, None
+    else:
+        if parts.scheme not in {"", "http"}:
+            raise ValueError("has an entry that is not http://: etcd is spoken to without TLS")
+        if "@" in parts.netloc:
+            raise ValueError("has an entry with a user: etcd is spoken to without authentication")
+    if not host or not port:
         raise ValueError("has an entry that is not host:port")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{parts.port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 Port = Annotated[int, BeforeValidator(_port), Field(ge=1, le=65535)]

@@ -21,6 +21,7 @@ OPTIONS = {
     * 2**20,  # a few oversized values must be refused by us, not by gRPC
     "grpc.keepalive_time_ms": 10_000,  # finds a peer that vanished without closing its connection
     "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.http2.ping_timeout_ms": 5_000,  # what the pings really wait for; a minute unless set
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.max_reconnect_backoff_ms": 2_000,
 }
