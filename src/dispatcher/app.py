@@ -1,7 +1,7 @@
 """The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from dispatcher import __version__
 from dispatcher.channels.webhook import Target, WebhookChannel
 from dispatcher.delivery.lane import ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Pace
+from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticker import Ticker
+from dispatcher.delivery.tuner import Tuner
 from dispatcher.health import health_routes
-from dispatcher.kernel.db import Pool, connected_pool
+from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.redis import BoundedRedis
@@ -128,21 +130,16 @@ async def running(
         stack.push_async_callback(redis.close)
         etcd = EtcdDirectory(addresses.etcd_endpoints, prefix=settings.etcd_prefix)
         follower = LiveConfigFollower(etcd, pool, file=live_file)
-        await follower.load()
+        await follower.catch_up()
         await stack.enter_async_context(background("live config", follower.run))
         if not await follower.listed(seconds=ETCD_PATIENCE_SECONDS):
             log.warning("started_without_etcd", error=etcd.problem)
 
         recent = RecentSent(redis)
-        settler = Settler(pool, redis, recent, lane=WEBHOOK.name, replica=replica)
-        await stack.enter_async_context(background("settler", settler.run))
-        channels = ChannelPool(WEBHOOK)
-        stack.push_async_callback(channels.close)
-        ticker = Ticker(PumpParts(WEBHOOK, follower.live, pool, settler, channels), redis, replica=replica)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
         await stack.enter_async_context(background("rescuer", rescuer.run))
-        await stack.enter_async_context(
-            draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
+        ticker = await stack.enter_async_context(
+            _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
         )
 
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
@@ -163,6 +160,37 @@ async def running(
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
         yield Application(api, pool, ticker.stop)
+
+
+@asynccontextmanager
+async def _delivering(
+    lane: Lane,
+    follower: LiveConfigFollower,
+    pool: Pool,
+    redis: BoundedRedis,
+    recent: RecentSent,
+    *,
+    settings: Settings,
+) -> AsyncIterator[Ticker]:
+    """One lane at work: results are written until the last attempt has ended."""
+    replica = settings.replica
+    async with AsyncExitStack() as stack:
+        settler = Settler(pool, redis, recent, lane=lane.name, replica=replica)
+        await stack.enter_async_context(background("settler", settler.run))
+        channels = ChannelPool(lane)
+        stack.push_async_callback(channels.close)
+        publisher = StatePublisher(redis)
+        await stack.enter_async_context(background("state publisher", publisher.run))
+        parts = PumpParts(lane, follower.live, pool, settler, channels)
+        ticker = Ticker(parts, publisher, catch_up=follower.catch_up, replica=replica)
+        tuner = Tuner(lane, follower.live, pool, changed=ticker.wake)
+        with suppress(*UNAVAILABLE):  # the loop goes on trying
+            await tuner.apply()
+        await stack.enter_async_context(background("tuner", tuner.run))
+        await stack.enter_async_context(
+            draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
+        )
+        yield ticker
 
 
 async def _docs() -> RedirectResponse:

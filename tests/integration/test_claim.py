@@ -9,6 +9,7 @@ from tests.integration.rows import LANE, PACE, put, states
 from dispatcher.delivery import pace, schedule
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool
+from dispatcher.kernel.live import Origin
 from dispatcher.messages.claim import ClaimedMessage, claim
 
 
@@ -61,8 +62,9 @@ async def test_nothing_is_claimed_without_a_schedule_or_while_stopped_or_blocked
     assert await claim_some(pool, 10) == []
     await schedule.change(pool, LANE, pace.start)
     blocked = replace(PACE, blocked="no webhook_url")
-    await schedule.change(pool, LANE, lambda row, now: pace.retune(row, blocked, None, now))
-    assert await claim_some(pool, 10) == []
+    later = Origin(0, 1)
+    await schedule.change(pool, LANE, lambda row, now: pace.retune(row, blocked, later, now))
+    assert await claim(pool, LANE, limit=10, lease_seconds=30, origin=later) == []
     assert await states(pool) == {"pending": 2}
 
 

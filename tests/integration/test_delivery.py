@@ -13,9 +13,11 @@ from dispatcher.app import webhook_terms
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
 from dispatcher.delivery import pace, schedule
 from dispatcher.delivery.lane import ChannelPool, Lane
+from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticker import Ticker
+from dispatcher.delivery.tuner import Tuner
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background, draining
@@ -69,12 +71,19 @@ class Cluster:
         redis = BoundedRedis(self._redis_url, password=None, db=0)
         settler = Settler(self.pool, redis, RecentSent(redis), lane=LANE, replica=name)
         parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane))
-        ticker = Ticker(parts, redis, replica=name)
+        publisher = StatePublisher(redis)
+        ticker = Ticker(parts, publisher, catch_up=self.catch_up, replica=name)
+        tuner = Tuner(lane, self.live, self.pool, changed=ticker.wake)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(redis.close)
             await stack.enter_async_context(background("settler", settler.run))
+            await stack.enter_async_context(background("publisher", publisher.run))
+            await stack.enter_async_context(background("tuner", tuner.run))
             await stack.enter_async_context(draining("ticker", ticker.run, ticker.stop, seconds=10))
             yield ticker
+
+    async def catch_up(self) -> None:
+        """All replicas here have the same live config at once."""
 
     async def all_settled(self) -> bool:
         return not {"pending", "sending"} & set(await states(self.pool))

@@ -55,7 +55,7 @@ async def following(
 ) -> AsyncIterator[LiveConfigFollower]:
     """A follower as the service runs it."""
     follower = LiveConfigFollower(EtcdDirectory(endpoints, prefix=PREFIX), pool, file=file or {})
-    await follower.load()
+    await follower.catch_up()
     task = asyncio.create_task(follower.run())
     try:
         yield follower

@@ -137,9 +137,3 @@ async def test_recent_messages_do_not_wait_for_a_hanging_redis(
         await recent.write(LANE, None, "page")
         await recent.outdated(LANE)
         assert elapsed() - began < BOUND
-
-
-async def test_foreign_bytes_under_our_key_are_no_page(redis: BoundedRedis, redis_url: str) -> None:
-    async with Redis.from_url(redis_url) as connection:
-        await connection.set(f"dispatcher:sent:{LANE}", b"0 \xff\xfe")
-    assert await RecentSent(redis).read(LANE) == (None, None)

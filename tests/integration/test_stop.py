@@ -8,6 +8,7 @@ from tests.integration.rows import LANE, PACE, put, states, until, until_true
 
 from dispatcher.delivery import pace, schedule
 from dispatcher.kernel.db import Pool
+from dispatcher.kernel.live import Origin
 from dispatcher.messages.claim import CLAIM, claim
 
 
@@ -29,7 +30,7 @@ async def test_stop_waits_out_a_claim_that_is_under_way(pool: Pool) -> None:
     async with pool.acquire() as other:
         under_way = other.transaction()
         await under_way.start()
-        assert len(await other.fetch(CLAIM, LANE, 3, uuid4(), timedelta(seconds=30))) == 3
+        assert len(await other.fetch(CLAIM, LANE, 3, uuid4(), timedelta(seconds=30), -1, -1)) == 3
         stopping = asyncio.create_task(stop(pool))
         await until_true(lambda: someone_waits_for_a_lock(pool))
         assert not stopping.done()
@@ -80,3 +81,33 @@ async def test_after_its_answer_the_claimers_of_all_replicas_come_away_empty(poo
         for claimer in claimers:
             claimer.cancel()
     assert answered["pending"] > 0
+
+
+async def test_a_stream_of_claims_cannot_keep_stop_waiting(pool: Pool) -> None:
+    """Row locks alone are no queue: with these claimers /stop took up to fifteen seconds."""
+    await schedule.create(pool, LANE, PACE, None)
+    await put(pool, 20_000)
+    claims = 0
+    stopping = False
+
+    async def keep_claiming() -> None:
+        nonlocal claims
+        while await claim(pool, LANE, limit=50, lease_seconds=30):
+            claims += stopping
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(keep_claiming())
+        stopping = True
+        await stop(pool)
+    assert claims < 80, "each claimer comes at most a few times before it waits behind /stop"
+    assert (await states(pool))["pending"] > 0
+
+
+async def test_a_replica_that_knows_less_of_the_live_config_claims_nothing(pool: Pool) -> None:
+    await schedule.create(pool, LANE, PACE, Origin(1, 10))
+    await put(pool, 3)
+    for origin in (None, Origin(0, 99), Origin(1, 9)):
+        assert await claim(pool, LANE, limit=1, lease_seconds=30, origin=origin) == []
+    for origin in (Origin(1, 10), Origin(1, 11), Origin(2, 1)):
+        assert len(await claim(pool, LANE, limit=1, lease_seconds=30, origin=origin)) == 1

@@ -133,6 +133,8 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert self.schedule is before
             return
         self.revision = told.revision
+        if lag == 0 and before.pace.blocked is None:
+            wanted = replace(wanted, blocked=None)  # one that cannot send does not block those that can
         self._retuned(before, wanted)
         assert self.schedule.origin == told
 

@@ -115,6 +115,9 @@ def retune(schedule: Schedule, pace: Pace, origin: Origin | None, now: datetime)
     A new interval moves the next tick to last tick + new interval, or to now if that has passed; missed ticks of
     the old interval are not made up at the new one. A lane that was blocked resumes as after a start. A change of `auto_sending` starts or stops; the last word wins.
     """
+    if schedule.origin == origin and schedule.pace.blocked is None:
+        # Another replica can send by the same etcd: this one, which cannot, must not block it.
+        pace = replace(pace, blocked=None)
     if not _is_news(schedule.origin, origin) or (schedule.pace == pace and schedule.origin == origin):
         return schedule
     after = replace(schedule, pace=pace, origin=origin, version=schedule.version + 1)

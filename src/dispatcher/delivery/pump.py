@@ -18,7 +18,7 @@ from dispatcher.delivery.ticks import TickCounts
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live
-from dispatcher.live_config.model import LiveConfig
+from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.release import release
 from dispatcher.messages.settle import Settlement
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 CLAIM_AT_MOST = 1000
 QUICK_SECONDS = 0.1
 SLOW_SECONDS = 1.0
-SETTLE_SECONDS = 0.25
+SETTLE_SECONDS = LEASE_MARGIN_SECONDS / 2
 """An attempt begins only if its deadline leaves this much of the lease for settling its result."""
 
 SAID_IDS = 10
@@ -58,6 +58,10 @@ class PumpParts:
     pool: Pool
     settler: Settler
     channels: ChannelPool
+
+    def terms(self) -> Terms:
+        """The lane's terms at this moment."""
+        return self.lane.terms(self.live.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Pump:
     async def work(self) -> TickCounts:
         """Send; return when every message that this tick claimed is settled or released."""
         with structlog.contextvars.bound_contextvars(correlation_id=self._correlation_id):
-            workers = min(self._terms().concurrency, self._tick.rate_limit)
+            workers = min(self._parts.terms().concurrency, self._tick.rate_limit)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._claim(workers))
                 for _ in range(workers):
@@ -120,13 +124,10 @@ class Pump:
         if not self._unsettled:
             self._all_settled.set()
 
-    def _terms(self) -> Terms:
-        return self._parts.lane.terms(self._parts.live.value)
-
     async def _claim(self, workers: int) -> None:
         budget, size = self._tick.rate_limit, workers
         try:
-            while budget and not self._stopping:
+            while budget and not self._stopping and self._parts.terms().pace.blocked is None:
                 asked, began = min(size, budget), elapsed()
                 claimed = await self._claim_batch(asked)
                 budget -= len(claimed)
@@ -142,12 +143,18 @@ class Pump:
                 self._ready.put_nowait(None)
 
     async def _claim_batch(self, limit: int) -> Sequence[ClaimedMessage]:
-        parts, config = self._parts, self._parts.live.value
-        terms = parts.lane.terms(config)
-        claimed = await claim(parts.pool, parts.lane.name, limit=limit, lease_seconds=terms.lease_seconds)
+        parts, snapshot = self._parts, self._parts.live.snapshot
+        terms = parts.lane.terms(snapshot.value)
+        claimed = await claim(
+            parts.pool,
+            parts.lane.name,
+            limit=limit,
+            lease_seconds=terms.lease_seconds,
+            origin=snapshot.origin,
+        )
         self._counts.claimed += len(claimed)
         for message in claimed:
-            self._ready.put_nowait(_Ready(message, terms, parts.channels.borrow(config, terms)))
+            self._ready.put_nowait(_Ready(message, terms, parts.channels.borrow(snapshot.value, terms)))
         return claimed
 
     async def _worked_off(self, *, below: int) -> None:
@@ -162,15 +169,20 @@ class Pump:
             if self._ready.qsize() <= self._refill_below:
                 self._wanted.set()
             try:
-                if (
-                    self._stopping
-                    or elapsed() + ready.terms.attempt_seconds + SETTLE_SECONDS > ready.message.lease.ends
-                ):
-                    await self._release(ready.message)
+                if self._must_release(ready):
+                    await self._release(ready)
                 else:
                     await self._attempt(ready)
+            except Exception:
+                # A bug that one message meets must not end the attempts of all the others; its lease runs out.
+                log.exception("attempt_broke", message_id=ready.message.id)
             finally:
                 await self._parts.channels.give_back(ready.borrowed)
+
+    def _must_release(self, ready: _Ready) -> bool:
+        """Whether to give it back: we are stopping, or an attempt's result might come too late for its lease."""
+        result_by = elapsed() + ready.terms.attempt_seconds + SETTLE_SECONDS
+        return self._stopping or result_by > ready.message.lease.ends
 
     async def _attempt(self, ready: _Ready) -> None:
         message, terms = ready.message, ready.terms
@@ -202,12 +214,24 @@ class Pump:
                 retry_in=result.retry_in and round(result.retry_in.total_seconds(), 1),
             )
 
-    async def _release(self, message: ClaimedMessage) -> None:
+    async def _release(self, first: _Ready) -> None:
+        """Give this one back, and in the same statement all that wait behind it for the same reason."""
+        others: list[_Ready] = []
+        for _ in range(self._ready.qsize()):
+            ready = self._ready.get_nowait()
+            if ready is not None and self._must_release(ready):
+                others.append(ready)
+            else:
+                self._ready.put_nowait(ready)
+        messages = [ready.message for ready in (first, *others)]
         try:
-            await release(self._parts.pool, [message])
+            await release(self._parts.pool, messages)
         except UNAVAILABLE as error:
-            # its lease runs out and the rescuer takes care of it
-            log.warning("release_failed", message_id=message.id, error=str(error) or type(error).__name__)
+            # their leases run out and the rescuer takes care of them
+            log.warning("release_failed", messages=len(messages), error=str(error) or type(error).__name__)
+        finally:
+            for ready in others:
+                await self._parts.channels.give_back(ready.borrowed)
 
     def _say(self) -> None:
         counts = self._counts

@@ -54,8 +54,8 @@ async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
     await redis.call(write)
 
 
-async def find(redis: BoundedRedis, leases: Sequence[ExpiredLease]) -> Mapping[int, Receipt]:
-    """The receipts that Redis knows of these leases, by message; empty when it knows none or does not answer."""
+async def find(redis: BoundedRedis, leases: Sequence[ExpiredLease]) -> Mapping[int, Receipt] | None:
+    """The receipts that Redis knows of these leases, by message; None when it does not answer."""
 
     async def read(connection: "Redis") -> list[str | None]:
         async with connection.pipeline(transaction=False) as pipeline:
@@ -63,7 +63,9 @@ async def find(redis: BoundedRedis, leases: Sequence[ExpiredLease]) -> Mapping[i
                 pipeline.hget(_hash_of(lease.message_id), str(lease.message_id))
             return await pipeline.execute()
 
-    found = await redis.call(read) or []
+    found = await redis.call(read)
+    if found is None:
+        return None
     return {
         lease.message_id: receipt
         for lease, raw in zip(leases, found, strict=False)

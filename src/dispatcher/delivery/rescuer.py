@@ -4,7 +4,7 @@ import structlog
 
 from dispatcher.delivery import receipts
 from dispatcher.kernel import backoff
-from dispatcher.kernel.clock import pause
+from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live
 from dispatcher.kernel.redis import BoundedRedis
@@ -17,6 +17,8 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
 BATCH = 500
+PATIENCE_SECONDS = 5.0
+"""How long a verdict waits for a Redis that does not answer: it may hold the receipt."""
 
 
 class Rescuer:
@@ -30,6 +32,7 @@ class Rescuer:
         self._recent = recent
         self._live = live
         self._replica = replica
+        self._silent_since: float | None = None
 
     async def run(self) -> None:
         """Rescue forever, through any outage of Postgres."""
@@ -53,6 +56,13 @@ class Rescuer:
             return 0
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
         found = await receipts.find(self._redis, leases)
+        if found is None:
+            self._silent_since = self._silent_since or elapsed()
+            if elapsed() - self._silent_since < PATIENCE_SECONDS:
+                return 0
+            found = {}
+        else:
+            self._silent_since = None
         config = self._live.value
         states = [
             verdict(

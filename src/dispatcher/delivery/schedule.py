@@ -34,14 +34,15 @@ class Look:
         return (self.schedule.next_at - self.now).total_seconds()
 
 
-async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> None:
-    """Make the lane's row, its first tick due at once; nothing if it exists."""
-    await pool.execute(
+async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> bool:
+    """Make the lane's row, its first tick due at once; False if it exists."""
+    made = await pool.fetchval(
         """
         INSERT INTO schedules (lane, running, blocked, rate_limit, tick_interval, queue_capacity, auto_sending,
                                anchor_at, epoch, revision)
         VALUES ($1, $6, $2, $3, $4, $5, $6, clock_timestamp(), $7, $8)
         ON CONFLICT (lane) DO NOTHING
+        RETURNING true
         """,
         lane,
         wanted.blocked,
@@ -51,6 +52,7 @@ async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> 
         wanted.auto_sending,
         *_stored(origin),
     )
+    return made is not None
 
 
 async def look(pool: Pool, lane: str) -> Look:
@@ -83,11 +85,16 @@ async def claim_tick(pool: Pool, seen: Look, *, replica: str) -> Tick | None:
     return tick if await _swap(pool, seen.schedule, after, tick=tick, replica=replica) else None
 
 
+# `turn`: see messages/claim.py. The row is still compared by its version, whoever holds the lock.
 _SWAP = """
+WITH turn AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtext('dispatcher schedule'), hashtext($1))
+)
 UPDATE schedules
 SET running = $3, blocked = $4, rate_limit = $5, tick_interval = $6, queue_capacity = $7, auto_sending = $8,
     anchor_at = $9, anchor_no = $10, next_no = $11, last_at = $12, dropped_ticks = $13,
     epoch = $14, revision = $15, version = version + 1, changed_at = clock_timestamp()
+FROM turn
 WHERE lane = $1 AND version = $2
 RETURNING lane
 """

@@ -26,6 +26,16 @@ BACKLOG = 4 * BATCH
 """Settlements that may wait; beyond it attempts wait too, so that a slow Postgres slows the sending down."""
 
 
+REFUSED: tuple[type[Exception], ...] = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    ValueError,  # asyncpg's own, for an argument that it cannot encode
+)
+"""A result itself is at fault: it would be refused again."""
+TROUBLE: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
+"""Everything else is Postgres's trouble, and passes."""
+
+
 class Settled(Protocol):
     """Told once for each settlement that was submitted."""
 
@@ -94,15 +104,13 @@ class Settler:
         while True:
             try:
                 return await settle(self._pool, results, replica=self._replica)
-            except ValueError as error:  # asyncpg's for an argument it cannot encode; also an InterfaceError
+            except REFUSED as error:
                 return await self._write_halves(results, error)
-            except UNAVAILABLE as error:
+            except TROUBLE as error:
                 failures += 1
                 if failures == 1:
                     log.warning("settle_waits_for_postgres", messages=len(results), error=str(error))
                 await pause(backoff.delay(failures, base=0.1, cap=2.0))
-            except asyncpg.PostgresError as error:
-                return await self._write_halves(results, error)
 
     async def _write_halves(self, results: Sequence[Settlement], error: Exception) -> set[int]:
         """One result that Postgres refuses must not take the others of its batch with it."""

@@ -33,6 +33,7 @@ class BoundedRedis:
             socket_connect_timeout=CALL_SECONDS,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            encoding_errors="replace",  # garbage under one key must not hide what is under the others
         )
         self._rest_until = 0.0
         self._failing = False
@@ -44,7 +45,7 @@ class BoundedRedis:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 result = await run(self._redis)
-        except (RedisError, OSError, TimeoutError, UnicodeDecodeError) as error:
+        except (RedisError, OSError, TimeoutError) as error:
             # text that is none: somebody else wrote under our keys, and that must not fail a request either
             self._rest_until = elapsed() + REST_SECONDS
             if not self._failing:

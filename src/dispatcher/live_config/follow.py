@@ -27,6 +27,8 @@ class LiveConfigFollower:
         self._pool = pool
         self._file = file
         self._last_good: LastGood | None = None
+        self._listing: LastGood | None = None
+        """What etcd itself said last, to see it begin anew; until it has, what was kept of it."""
         self._listed = asyncio.Event()
         self._said: dict[str, int] = {}
         self.refused: Mapping[str, str] = {}
@@ -35,16 +37,18 @@ class LiveConfigFollower:
         """True while etcd has lost its data and the last good values stay in force."""
         self.live: Live[LiveConfig] = Live(Snapshot(LiveConfig.model_validate(dict(file)), None))
 
-    async def load(self) -> None:
-        """Begin with what any replica last accepted, so that a start without etcd changes nothing."""
+    async def catch_up(self) -> None:
+        """Take over what a replica that knows more has accepted: at a start, and when cut off from etcd."""
         stored = await store.load(self._pool)
-        if stored is None:
+        if stored is None or (self._last_good is not None and stored.origin <= self._last_good.origin):
             return
         # judged anew: the file, or the bounds of this version, may have changed since
         resolution = resolve_again(stored.entries, file=self._file)
         self._say_refusals(stored.entries, resolution.refused)
         self._last_good = replace(stored, entries=dict(resolution.accepted))
-        self._publish(self._last_good.origin, self._last_good.entries)
+        if self._listing is None:
+            self._listing = stored
+        self._publish(self._last_good)
 
     async def listed(self, *, seconds: float) -> bool:
         """Wait for the first listing, at most this long. False: etcd has not answered yet."""
@@ -65,9 +69,9 @@ class LiveConfigFollower:
         }
 
     async def _take(self, listing: Listing) -> None:
-        known = self._last_good
-        began_anew = known is not None and (
-            listing.cluster_id != known.cluster_id or listing.revision < known.origin.revision
+        before, known = self._listing, self._last_good
+        began_anew = before is not None and (
+            listing.cluster_id != before.cluster_id or listing.revision < before.origin.revision
         )
         self.emptied = bool(known and known.entries and began_anew and not listing.entries)
         if self.emptied:
@@ -75,26 +79,31 @@ class LiveConfigFollower:
             # the last good values stay until the first key is put.
             log.error("etcd_came_back_empty", kept=sorted(known.entries) if known else [])
             return
-        epoch = await self._epoch(known.origin.epoch + began_anew if known else 0)
-        resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
-        self._say_refusals(listing.entries, resolution.refused)
-        self._last_good = LastGood(
-            listing.cluster_id, Origin(epoch, listing.revision), dict(resolution.accepted)
+        origin = Origin(
+            await self._epoch(before.origin.epoch + began_anew if before else 0), listing.revision
         )
-        self._publish(self._last_good.origin, self._last_good.entries)
+        resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
+        self._listing = LastGood(listing.cluster_id, origin, dict(resolution.accepted))
+        if known is not None and origin < known.origin:
+            return  # another replica was faster with a later one; ours is on its way
+        self._say_refusals(listing.entries, resolution.refused)
+        self._last_good = self._listing
         try:
+            # Kept before it is used, so that whoever sees our origin in the schedule finds the values too.
             await store.save(self._pool, self._last_good)
         except UNAVAILABLE as error:
             # the next listing, or the next start's, saves it; nothing is sent while Postgres is away
             log.warning("live_config_not_saved", error=str(error) or type(error).__name__)
+        self._publish(self._last_good)
 
     async def _epoch(self, own: int) -> int:
         """Ours, or that of a replica that saw etcd begin anew while we were cut off from it."""
         try:
             stored = await store.load(self._pool)
         except UNAVAILABLE:
-            return own
-        return max(own, stored.origin.epoch) if stored else own
+            stored = None
+        known = self._last_good
+        return max(own, stored.origin.epoch if stored else 0, known.origin.epoch if known else 0)
 
     def _say_refusals(self, values: Mapping[str, str | bytes], refused: Mapping[str, str]) -> None:
         """One line per refused value, not one per listing that still holds it."""
@@ -105,13 +114,16 @@ class LiveConfigFollower:
         self._said = hashes
         self.refused = dict(refused)
 
-    def _publish(self, origin: Origin, entries: Mapping[str, str]) -> None:
+    def _publish(self, good: LastGood) -> None:
         before = self.live.value
-        config = LiveConfig.model_validate({**self._file, **entries})
+        config = LiveConfig.model_validate({**self._file, **good.entries})
         was, now = shown(before), shown(config)
         changed = {key: now[key] for key in now if getattr(before, key) != getattr(config, key)}
         if changed:
             log.info(
-                "live_config_changed", revision=origin.revision, **changed, was={k: was[k] for k in changed}
+                "live_config_changed",
+                revision=good.origin.revision,
+                **changed,
+                was={key: was[key] for key in changed},
             )
-        self.live.publish(Snapshot(config, origin))
+        self.live.publish(Snapshot(config, good.origin))

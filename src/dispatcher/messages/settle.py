@@ -30,6 +30,11 @@ WITH result AS (
                           outcome, status, error, response_excerpt)
     SELECT r.id, r.number, r.tick_no, $15, r.started_at, r.duration_ms, r.outcome, r.status, r.error, r.excerpt
     FROM result r JOIN settled USING (id)
+    -- Ids begin anew when the table is emptied by hand; an old entry must not stand in the way of a result.
+    ON CONFLICT (message_id, number) DO UPDATE
+    SET tick_no = EXCLUDED.tick_no, replica = EXCLUDED.replica, started_at = EXCLUDED.started_at,
+        duration_ms = EXCLUDED.duration_ms, outcome = EXCLUDED.outcome, status = EXCLUDED.status,
+        error = EXCLUDED.error, response_excerpt = EXCLUDED.response_excerpt
 )
 SELECT id FROM settled
 """
