@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from dispatcher.kernel.db import Pool
+from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import PROBLEMS, BoundedRoute
 from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET, Cursor, list_messages
 from dispatcher.messages.recent import RecentSent
@@ -13,6 +15,7 @@ from dispatcher.messages.table import State
 from dispatcher.messages.view import MessageView, message_view
 
 _VIEWS = TypeAdapter(list[MessageView])
+MAX_CURSOR = 200
 RECENT_LIMIT = 100
 """The size of the page that is kept in Redis, and the default size of a page."""
 
@@ -27,7 +30,9 @@ class PageQuery(BaseModel):
         le=MAX_OFFSET,
         description="Messages to skip. To read far back, follow `Link` instead.",
     )
-    cursor: str | None = Field(default=None, max_length=200, description="From a page's `Link` header.")
+    cursor: str | None = Field(
+        default=None, max_length=MAX_CURSOR, description="From a page's `Link` header."
+    )
     lane: str = Field(default="webhook", pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="The lane to list.")
 
 
@@ -45,9 +50,8 @@ def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
         newest = state is State.SENT and query.offset == 0 and query.cursor is None
         cacheable = newest and query.limit == RECENT_LIMIT
         version, cached = await recent.read(query.lane) if cacheable else (None, None)
-        if cached is not None:
-            link, _, body = cached.partition("\n")
-            return _answer(body.encode(), request, Cursor.parse(link) if link else None)
+        if cached is not None and (kept := _kept_page(cached)) is not None:
+            return _answer(*kept, request)
         rows, following = await list_messages(
             pool,
             lane=query.lane,
@@ -59,7 +63,7 @@ def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
         read = _VIEWS.dump_json([message_view(row) for row in rows], by_alias=True)
         if cacheable:
             await recent.write(query.lane, version, f"{following or ''}\n{read.decode()}")
-        return _answer(read, request, following)
+        return _answer(read, following, request)
 
     @router.get("/sent", response_model=list[MessageView], summary="Sent messages, newest first")
     async def sent(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
@@ -79,7 +83,21 @@ def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
     return router
 
 
-def _answer(body: bytes, request: Request, following: Cursor | None) -> Response:
+def _kept_page(text: str) -> tuple[bytes, Cursor | None] | None:
+    """A page as it was kept: its rows, and the cursor of the next. None for anything else left under its key."""
+    link, _, body = text.partition("\n")
+    if len(link) > MAX_CURSOR:
+        return None
+    try:
+        following = Cursor.parse(link) if link else None
+        rows = orjson.loads(body)
+    except (InvalidRequestError, orjson.JSONDecodeError):
+        return None
+    whole = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    return (body.encode(), following) if whole else None
+
+
+def _answer(body: bytes, following: Cursor | None, request: Request) -> Response:
     response = Response(body, media_type="application/json")
     if following is not None:
         url = request.url.remove_query_params("offset").include_query_params(cursor=str(following))
