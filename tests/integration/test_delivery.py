@@ -229,3 +229,68 @@ async def test_stop_on_one_and_start_on_another(pool: Pool, redis_url: str) -> N
 
 async def nothing_in_flight(pool: Pool) -> bool:
     return "sending" not in await states(pool)
+
+
+async def test_live_config_takes_effect_while_a_tick_is_worked_off(pool: Pool, redis_url: str) -> None:
+    await put(pool, 500)
+    service = cluster(pool, redis_url, rate_limit=500, webhook_concurrency=2, scheduler_interval=60)
+    service.channel.gate.clear()
+
+    async def stopped() -> bool:
+        return not (await schedule.look(pool, LANE)).schedule.running
+
+    async with service.replica("a"):
+        await until(lambda: len(service.channel.envelopes) == 2)
+        service.retune(auto_sending=False)
+        await until_true(stopped)
+        service.channel.gate.set()
+        await until_true(lambda: nothing_in_flight(pool))
+    assert len(service.channel.envelopes) < 20, "only what had been claimed was sent"
+
+
+async def test_without_an_address_nothing_more_of_a_tick_is_claimed(pool: Pool, redis_url: str) -> None:
+    await put(pool, 500)
+    service = cluster(pool, redis_url, rate_limit=500, webhook_concurrency=2, scheduler_interval=60)
+    service.channel.gate.clear()
+    async with service.replica("a"):
+        await until(lambda: len(service.channel.envelopes) == 2)
+        service.retune(webhook_url=None)
+        service.channel.gate.set()
+        await until_true(lambda: nothing_in_flight(pool))
+    assert len(service.channel.envelopes) < 20
+    assert await pool.fetchval("SELECT max(attempt_count) FROM messages WHERE state = 'pending'") == 0
+
+
+async def test_a_bug_that_one_message_meets_ends_no_other_attempt(pool: Pool, redis_url: str) -> None:
+    ids = await put(pool, 40)
+
+    class BuggyChannel(KeepingChannel):
+        async def deliver(self, envelope: Envelope, *, seconds: float) -> Outcome:
+            if envelope.message_id == ids[20]:
+                raise ValueError("a bug")
+            return await super().deliver(envelope, seconds=seconds)
+
+    service = cluster(pool, redis_url, rate_limit=10)
+    service.channel = BuggyChannel()
+
+    async def others_are_sent() -> bool:
+        return await states(pool) == {"sent": 39, "sending": 1}
+
+    async with service.replica("a"):
+        await until_true(others_are_sent)
+    assert Counter(e.message_id for e in service.channel.envelopes) == Counter(set(ids) - {ids[20]})
+
+
+async def test_a_schedule_deleted_by_hand_is_made_anew(pool: Pool, redis_url: str) -> None:
+    service = cluster(pool, redis_url)
+    async with service.replica("a"):
+        await until_true(lambda: has_ticked(pool))
+        await pool.execute("DELETE FROM schedules")
+        await put(pool, 3)
+        await pool.execute("DELETE FROM ticks")
+        await until_true(service.all_settled)
+    assert await states(pool) == {"sent": 3}
+
+
+async def has_ticked(pool: Pool) -> bool:
+    return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM ticks)"))

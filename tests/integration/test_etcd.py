@@ -271,3 +271,37 @@ async def test_an_earlier_revision_never_replaces_what_is_stored(own_pool: Pool)
     assert await store.load(own_pool) == latest
     await store.save(own_pool, LastGood(7, Origin(2, 1), {}))
     assert await store.load(own_pool) == LastGood(7, Origin(2, 1), {})
+
+
+async def test_a_replica_cut_off_from_etcd_catches_up_with_the_others(endpoint: str, own_pool: Pool) -> None:
+    await put(endpoint, webhook_url="http://127.0.0.1/old")
+    async with following(own_pool, endpoint) as connected_one:
+        await until(lambda: connected_one.live.value.webhook_url == "http://127.0.0.1/old")
+        async with following(own_pool, NOWHERE) as cut_off:
+            assert cut_off.live.value.webhook_url == "http://127.0.0.1/old"
+            await put(endpoint, webhook_url="http://127.0.0.1/new")
+            await until(lambda: connected_one.live.value.webhook_url == "http://127.0.0.1/new")
+            await cut_off.catch_up()
+            assert cut_off.live.snapshot == connected_one.live.snapshot
+
+
+async def test_an_own_listing_that_comes_late_is_no_fall_of_the_revision(
+    endpoint: str, own_pool: Pool
+) -> None:
+    """Another replica was faster, and this one had caught up with it from Postgres before its own listing came."""
+    await put(endpoint, rate_limit="3")
+    async with following(own_pool, endpoint) as follower:
+        await until(lambda: follower.live.value.rate_limit == 3)
+        stored = await store.load(own_pool)
+        assert stored is not None
+        ahead = Origin(stored.origin.epoch, stored.origin.revision + 2)
+        await store.save(own_pool, LastGood(stored.cluster_id, ahead, {"rate_limit": "5"}))
+        await follower.catch_up()
+        assert follower.live.value.rate_limit == 5
+        await put(endpoint, rate_limit="4")  # revision + 1: what it brings is older than what is known
+        await put(endpoint, rate_limit="5")
+        await put(endpoint, rate_limit="6")
+        await until(lambda: follower.live.value.rate_limit == 6)
+        origin = follower.live.snapshot.origin
+        assert origin is not None
+        assert origin.epoch == stored.origin.epoch

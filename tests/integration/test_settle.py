@@ -91,3 +91,17 @@ async def test_release_gives_the_attempt_back(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM attempts") == 0
     (again,) = await claim(pool, LANE, limit=5, lease_seconds=30)
     assert (again.id, again.attempt) == (given_back.id, 1)
+
+
+async def test_an_old_entry_under_a_reused_id_stands_in_no_results_way(pool: Pool) -> None:
+    (message,) = await claimed(pool, 1)
+    await pool.execute(
+        "INSERT INTO attempts (message_id, number, replica, started_at, duration_ms, outcome, error) "
+        "VALUES ($1, 1, 'long ago', now(), 0, 'retry', 'of another message')",
+        message.id,
+    )
+    assert await settle(pool, [result(message)], replica="r") == {message.id}
+    row = await pool.fetchrow(
+        "SELECT replica, outcome, error FROM attempts WHERE message_id = $1", message.id
+    )
+    assert tuple(row or ()) == ("r", "delivered", None)

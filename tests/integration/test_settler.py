@@ -161,3 +161,20 @@ async def test_retries_are_due_later(pool: Pool) -> None:
         await until(lambda: owner.kept == {message.id: True})
     wait = await pool.fetchval("SELECT deliver_at - now() FROM messages")
     assert timedelta(seconds=20) < wait <= timedelta(seconds=30)
+
+
+async def test_results_wait_while_postgres_is_read_only(own_pool: Pool) -> None:
+    messages, owner = await claimed(own_pool, 20), Owner()
+    database = await own_pool.fetchval("SELECT current_database()")
+    await own_pool.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    await own_pool.expire_connections()
+    with capture_logs() as logs:
+        async with settling(own_pool, ABSENT) as settler:
+            await submit(settler, owner, [result(message) for message in messages])
+            await until(lambda: any(line["event"] == "settle_waits_for_postgres" for line in logs))
+            async with own_pool.acquire() as connection:
+                await connection.execute("SET default_transaction_read_only = off")
+                await connection.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+            await own_pool.expire_connections()
+            await until(lambda: len(owner.kept) == 20)
+    assert all(owner.kept.values())
