@@ -7,8 +7,8 @@ from collections.abc import Callable
 def delay(failures: int, *, base: float, cap: float, jitter: Callable[[], float] = random.random) -> float:
     """Seconds to wait after the given number of failures in a row (from 1).
 
-    Exponential, `base * 2 ** (failures - 1)`, at most `cap`; then up to a quarter more. Jitter only adds, so that
-    a hint of the other side about when to come back is never undercut.
+    Exponential, `base * 2 ** (failures - 1)`, at most `cap`; then up to a quarter more. Jitter only adds: the other
+    side is never asked sooner than announced.
 
     Args:
         failures: How many times in a row it has failed, at least 1.
