@@ -137,3 +137,36 @@ async def test_recent_messages_do_not_wait_for_a_hanging_redis(
         await recent.write(LANE, None, "page")
         await recent.outdated(LANE)
         assert elapsed() - began < BOUND
+
+
+async def test_a_full_redis_is_down(redis: BoundedRedis, redis_url: str) -> None:
+    assert await redis.probe() is None
+    async with Redis.from_url(redis_url) as connection:
+        before = await connection.config_get("maxmemory*")
+        await connection.config_set("maxmemory-policy", "noeviction")
+        await connection.config_set("maxmemory", 1)
+        try:
+            assert "OutOfMemoryError" in str(await redis.probe())
+        finally:
+            for name in ("maxmemory", "maxmemory-policy"):
+                await connection.config_set(name, str(before[name]))
+    assert await redis.probe() is None
+
+
+async def test_a_replica_that_takes_no_writes_is_down(redis: BoundedRedis, redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as connection:
+        await connection.slaveof("127.0.0.1", 1)
+        try:
+            assert "ReadOnlyError" in str(await redis.probe())
+        finally:
+            await connection.slaveof()
+    assert await redis.probe() is None
+
+
+async def test_a_refused_command_is_told_and_stops_no_other(redis: BoundedRedis, redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as connection:
+        await connection.set("a", "1")
+        await connection.lpush(redis.key(f"sent:{LANE}:version"), "no counter")
+    await RecentSent(redis).outdated(LANE)
+    assert await get(redis, "a") == "1"
+    assert "WRONGTYPE" in str(await redis.probe())

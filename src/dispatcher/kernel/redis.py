@@ -8,7 +8,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from dispatcher.kernel.clock import elapsed
 
@@ -19,12 +19,17 @@ CALL_SECONDS = 0.25
 """The longest that Redis can hold anything up, once."""
 REST_SECONDS = 2.0
 """After a failure Redis is left alone this long, so that a slow one costs one wait in two seconds, not one a call."""
+PROBE_KEY_SECONDS = 60
+REFUSED_SECONDS = 10.0
+"""How long the probe tells of a command that Redis refused: others may well succeed meanwhile."""
 
 
 class BoundedRedis:
     """A Redis that may be slow, gone or empty at any moment without anyone waiting for it."""
 
-    def __init__(self, url: str, *, password: str | None, db: int) -> None:
+    def __init__(self, url: str, *, password: str | None, db: int, prefix: str = "dispatcher:") -> None:
+        """`prefix` begins every key, so that services on other databases can use the same Redis."""
+        self._prefix = prefix
         self._redis = Redis.from_url(
             url,
             password=password,
@@ -37,6 +42,12 @@ class BoundedRedis:
         )
         self._rest_until = 0.0
         self._failing = False
+        self._refused = ""
+        self._refused_until = 0.0
+
+    def key(self, name: str) -> str:
+        """The whole key of this name."""
+        return f"{self._prefix}{name}"
 
     async def call(self, run: Callable[["Redis"], Awaitable[T]]) -> T | None:
         """What `run` returns, or None when Redis failed, took too long, or is being left alone after a failure."""
@@ -45,8 +56,12 @@ class BoundedRedis:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 result = await run(self._redis)
+        except ResponseError as error:  # at once, and about one command: no reason to leave Redis alone
+            if elapsed() >= self._refused_until:
+                log.warning("redis_refused", error=str(error))
+            self._refused, self._refused_until = f"refused: {error}", elapsed() + REFUSED_SECONDS
+            return None
         except (RedisError, OSError, TimeoutError) as error:
-            # text that is none: somebody else wrote under our keys, and that must not fail a request either
             self._rest_until = elapsed() + REST_SECONDS
             if not self._failing:
                 log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
@@ -58,13 +73,14 @@ class BoundedRedis:
         return result
 
     async def probe(self) -> str | None:
-        """None when Redis answers now; otherwise what is wrong."""
+        """None when Redis takes a write now and has refused nothing of late; otherwise what is wrong."""
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                await self._redis.ping()
+                # a full Redis, or a replica, answers PING all the same
+                await self._redis.set(self.key("health"), "1", ex=PROBE_KEY_SECONDS)
         except (RedisError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return None
+        return self._refused if elapsed() < self._refused_until else None
 
     async def close(self) -> None:
         """Close all connections."""
