@@ -21,7 +21,7 @@ from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.health import health_routes
-from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
+from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.redis import BoundedRedis
@@ -126,7 +126,12 @@ async def running(
         api_pool = await stack.enter_async_context(
             connected_pool(addresses.db_url, application=application, size=API_POOL_SIZE)
         )
-        redis = BoundedRedis(addresses.redis_url, password=_secret(settings), db=settings.redis_db)
+        redis = BoundedRedis(
+            addresses.redis_url,
+            password=_secret(settings),
+            db=settings.redis_db,
+            prefix=f"dispatcher:{await database_identity(pool)}:",
+        )
         stack.push_async_callback(redis.close)
         etcd = EtcdDirectory(addresses.etcd_endpoints, prefix=settings.etcd_prefix)
         follower = LiveConfigFollower(etcd, pool, file=live_file)

@@ -97,7 +97,7 @@ async def test_redis_stopped_flushed_and_restarted(own_cluster: Cluster, receive
     await delivers(cluster, receiver)
     await says(second, "healthy")
     async with Redis.from_url(cluster.redis_url) as connection:
-        assert await connection.exists("dispatcher:scheduler:webhook")
+        assert await connection.keys("dispatcher:*:scheduler:webhook")
 
     await redis.stop(kill=True)
     await delivers(cluster, receiver)

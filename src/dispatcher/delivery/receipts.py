@@ -2,11 +2,12 @@
 
 | key | holds | lifetime |
 |---|---|---|
-| `dispatcher:receipts:{id // 1000}` | hash, message id → `{"messageId", "sentAt", "leaseId"}` | an hour after its last write |
-| `dispatcher:scheduler:{lane}` | JSON, the schedule's state | twice the interval, at least a minute |
+| `dispatcher:{database}:receipts:{id // 1000}` | hash, message id → `{"messageId", "sentAt", "leaseId"}` | an hour after its last write |
+| `dispatcher:{database}:scheduler:{lane}` | JSON, the schedule's state | twice the interval, at least a minute |
 
 A receipt is evidence for the lease it was earned under and for no other: ids begin anew when a database is made
-anew or restored, and two services may share a Redis; a stranger's receipt must not count a message as sent.
+anew or restored; a stranger's receipt must not count a message as sent. `{database}` is `database_identity`:
+services on other databases may use the same Redis.
 
 A thousand receipts share a hash: one command writes a batch, and Redis stores small hashes compactly.
 """
@@ -28,8 +29,8 @@ RECEIPT_SECONDS = 3600
 RECEIPTS_PER_HASH = 1000
 
 
-def _hash_of(message_id: int) -> str:
-    return f"dispatcher:receipts:{message_id // RECEIPTS_PER_HASH}"
+def _hash_of(redis: BoundedRedis, message_id: int) -> str:
+    return redis.key(f"receipts:{message_id // RECEIPTS_PER_HASH}")
 
 
 async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
@@ -40,7 +41,7 @@ async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
             receipt = orjson.dumps(
                 {"messageId": result.receipt_id, "sentAt": result.sent_at, "leaseId": result.lease_id}
             )
-            hashes[_hash_of(result.message_id)][str(result.message_id)] = receipt
+            hashes[_hash_of(redis, result.message_id)][str(result.message_id)] = receipt
     if not hashes:
         return
 
@@ -60,7 +61,7 @@ async def find(redis: BoundedRedis, leases: Sequence[ExpiredLease]) -> Mapping[i
     async def read(connection: "Redis") -> list[str | None]:
         async with connection.pipeline(transaction=False) as pipeline:
             for lease in leases:
-                pipeline.hget(_hash_of(lease.message_id), str(lease.message_id))
+                pipeline.hget(_hash_of(redis, lease.message_id), str(lease.message_id))
             return await pipeline.execute()
 
     found = await redis.call(read)
@@ -90,5 +91,5 @@ async def publish_state(
 ) -> None:
     """Let others read the schedule's state from Redis."""
     value = orjson.dumps(dict(state))
-    lifetime = max(60, int(2 * interval))
-    await redis.call(lambda connection: connection.set(f"dispatcher:scheduler:{lane}", value, ex=lifetime))
+    key, lifetime = redis.key(f"scheduler:{lane}"), max(60, int(2 * interval))
+    await redis.call(lambda connection: connection.set(key, value, ex=lifetime))

@@ -59,6 +59,23 @@ async def connected_pool(url: str, *, application: str, size: int) -> AsyncItera
         pool.terminate()
 
 
+async def database_identity(pool: Pool) -> str:
+    """A word that stands for this database and no other, e.g. `6b02e9143dd8a579-16384`.
+
+    It changes when the database is made anew, and stays the same in a physical copy. Any role may ask.
+    """
+    oid = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    try:
+        found: str = await pool.fetchval(
+            f"SELECT to_hex(system_identifier) || '-' || {oid} FROM pg_control_system()"
+        )
+    except (
+        asyncpg.InsufficientPrivilegeError
+    ):  # where somebody revoked it: less, and still better than nothing
+        found = await pool.fetchval(f"SELECT {oid}::text")
+    return found
+
+
 def cannot_open(error: BaseException) -> StartupError:
     """What to tell a person whose database cannot be opened."""
     return StartupError(

@@ -2,8 +2,10 @@
 
 | key | holds | lifetime |
 |---|---|---|
-| `dispatcher:sent:{lane}` | the newest page, with the version it was read at | 5 s |
-| `dispatcher:sent:{lane}:version` | a counter, raised with every batch of sent messages | a day |
+| `dispatcher:{database}:sent:{lane}` | the newest page, with the version it was read at | 5 s |
+| `dispatcher:{database}:sent:{lane}:version` | a counter, raised with every batch of sent messages | a day |
+
+`{database}` is `database_identity`: services on other databases may use the same Redis.
 
 A page is served only while its version is the current one. If raising the version failed (Redis was away), a page
 is wrong for at most its lifetime. The list itself is always Postgres's, so a lost Redis leaves no hole in it.
@@ -28,8 +30,8 @@ class RecentSent:
 
         async def raise_version(connection: "Redis") -> None:
             async with connection.pipeline(transaction=False) as pipeline:
-                pipeline.incr(f"dispatcher:sent:{lane}:version")
-                pipeline.expire(f"dispatcher:sent:{lane}:version", VERSION_SECONDS)
+                pipeline.incr(self._version_key(lane))
+                pipeline.expire(self._version_key(lane), VERSION_SECONDS)
                 await pipeline.execute()
 
         await self._redis.call(raise_version)
@@ -40,7 +42,7 @@ class RecentSent:
         The version is None when Redis does not answer, the page is None when there is none of this version.
         """
         found = await self._redis.call(
-            lambda connection: connection.mget(f"dispatcher:sent:{lane}:version", f"dispatcher:sent:{lane}")
+            lambda connection: connection.mget(self._version_key(lane), self._page_key(lane))
         )
         if found is None:
             return None, None
@@ -53,5 +55,11 @@ class RecentSent:
         if version is not None:
             value = f"{version} {page}"
             await self._redis.call(
-                lambda connection: connection.set(f"dispatcher:sent:{lane}", value, ex=PAGE_SECONDS)
+                lambda connection: connection.set(self._page_key(lane), value, ex=PAGE_SECONDS)
             )
+
+    def _page_key(self, lane: str) -> str:
+        return self._redis.key(f"sent:{lane}")
+
+    def _version_key(self, lane: str) -> str:
+        return self._redis.key(f"sent:{lane}:version")
