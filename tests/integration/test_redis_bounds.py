@@ -12,6 +12,7 @@ from tests.integration.rows import LANE, until_true
 
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.errors import StartupError
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.recent import RecentSent
 
@@ -170,3 +171,10 @@ async def test_a_refused_command_is_told_and_stops_no_other(redis: BoundedRedis,
     await RecentSent(redis).outdated(LANE)
     assert await get(redis, "a") == "1"
     assert "WRONGTYPE" in str(await redis.probe())
+
+
+@pytest.mark.parametrize("query", ["s3cret=1", "socket_timeout=s3cret", "ssl_cert_reqs=s3cret"])
+def test_a_url_that_the_client_cannot_use_is_told_in_one_line(query: str) -> None:
+    with pytest.raises(StartupError, match=r"^APP_REDIS_ADDR: ") as error:
+        BoundedRedis(f"rediss://localhost?{query}", password=None, db=0)
+    assert "s3cret" not in error.value.detail

@@ -38,6 +38,13 @@ BAD = [
     ("webhook_url", b"https://example.com:0/"),
     ("webhook_url", b"https://example.com:99999/"),
     ("webhook_url", b"http://[::1/"),
+    ("webhook_url", b"http://exa^mple/"),
+    ("webhook_url", b"http://[::1]x/"),
+    ("webhook_url", b"http://256.256.256.256/"),
+    ("webhook_url", b"http://a|b/"),
+    ("webhook_url", b"http://1.2.3.4.5/"),
+    ("webhook_url", b"http://user:se/cret@host/"),
+    ("webhook_url", "http://user:se\u2100cret@host/".encode()),
     ("webhook_url", b"https://example.com/" + b"x" * 2048),
     ("webhook_url", b'"https://example.com/\\ud800"'),
     ("webhook_auth_key", b"line\nbreak"),
@@ -149,6 +156,16 @@ def test_a_file_that_no_longer_agrees_with_the_last_good_values_is_no_failure() 
     result = resolve({"webhook_timeout": b"20"}, file=file, last_good={"webhook_timeout": "20"})
     assert set(result.refused) == {"webhook_timeout"}
     assert (result.config.webhook_timeout, result.config.lease_seconds) == (5, 10)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:zq/wx@host/", "http://u:zq\u2100wx@host/", "http://u:zqwx@ho^st/"]
+)
+def test_the_reason_for_a_bad_address_holds_no_piece_of_it(url: str) -> None:
+    reason = resolve({"webhook_url": url.encode()}, file={}, last_good={}).refused["webhook_url"]
+    assert "is not an address that can be posted to" in reason
+    assert "zq" not in reason
+    assert "wx" not in reason
 
 
 def test_what_is_shown_holds_no_secret() -> None:

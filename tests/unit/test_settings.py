@@ -33,6 +33,10 @@ def test_nothing_set() -> None:
         ("APP_PORT", "65535", "port", 65535),
         ("APP_REDIS_ADDR", "localhost:6379", "redis_url", "redis://localhost:6379"),
         ("APP_REDIS_ADDR", "redis://localhost:6379", "redis_url", "redis://localhost:6379"),
+        ("APP_REDIS_ADDR", "[::1]:6379", "redis_url", "redis://[::1]:6379"),
+        ("APP_REDIS_ADDR", "redis://me:s3cret@localhost", "redis_url", "redis://me:s3cret@localhost"),
+        ("APP_REDIS_ADDR", "me:s3cret@localhost:1", "redis_url", "redis://me:s3cret@localhost:1"),
+        ("APP_REDIS_ADDR", "rediss://h?ssl_cert_reqs=none", "redis_url", "rediss://h?ssl_cert_reqs=none"),
         ("APP_REDIS_ADDR", "unix:///run/redis.sock", "redis_url", "unix:///run/redis.sock"),
         ("APP_REDIS_DB", "3", "redis_db", 3),
         ("APP_REMOTE_ETCD_ENDPOINTS", '["http://localhost:2379"]', "etcd_endpoints", ("localhost:2379",)),
@@ -54,7 +58,9 @@ def test_nothing_set() -> None:
     ],
 )
 def test_good_forms(name: str, value: str, field: str, expected: object) -> None:
-    assert getattr(settings(**{name: value}), field) == expected
+    found = settings(**{name: value})
+    assert getattr(found, field) == expected
+    assert "s3cret" not in repr(found)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
@@ -72,9 +78,15 @@ def test_database_addresses(scheme: str) -> None:
         ("APP_ENV", "prod"),
         ("APP_DB_URL", "mysql://me:s3cret@localhost/x"),
         ("APP_DB_URL", "s3cret"),
+        ("APP_DB_URL", "mysql://me:s3cret\u2100@localhost/x"),
         ("APP_REDIS_ADDR", "localhost"),
         ("APP_REDIS_ADDR", "localhost:port"),
         ("APP_REDIS_ADDR", "localhost:99999"),
+        ("APP_REDIS_ADDR", "redis://localhost:99999"),
+        ("APP_REDIS_ADDR", "redis://me:s3cret/x@localhost:6379"),
+        ("APP_REDIS_ADDR", "redis://[s3cret"),
+        ("APP_REDIS_ADDR", "redis://me:s3cret\u2100@localhost"),
+        ("APP_REDIS_ADDR", "http://localhost:6379"),
         ("APP_REDIS_DB", "-1"),
         ("APP_REDIS_DB", "one"),
         ("APP_PORT", "0"),

@@ -77,9 +77,16 @@ async def database_identity(pool: Pool) -> str:
 
 
 def cannot_open(error: BaseException) -> StartupError:
-    """What to tell a person whose database cannot be opened."""
+    """What to tell a person whose database cannot be opened. Never a piece of the address: it may be a password's."""
+    if isinstance(error, ValueError):  # the address itself, whose text quotes what could not be read
+        problem = (
+            "it cannot be read as an address; write special characters of user and password as %XX, "
+            "sslmode as disable, allow, prefer, require, verify-ca or verify-full"
+        )
+    else:
+        problem = f"{type(error).__name__}: {error}"
     return StartupError(
-        f"APP_DB_URL: cannot open the database ({type(error).__name__}: {error}); "
+        f"APP_DB_URL: cannot open the database ({problem}); "
         "check host, port, user, password and that the database exists, "
         "e.g. postgres://user:password@localhost:5432/dispatcher?sslmode=disable"
     )

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.errors import StartupError
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -28,18 +29,29 @@ class BoundedRedis:
     """A Redis that may be slow, gone or empty at any moment without anyone waiting for it."""
 
     def __init__(self, url: str, *, password: str | None, db: int, prefix: str = "dispatcher:") -> None:
-        """`prefix` begins every key, so that services on other databases can use the same Redis."""
+        """`prefix` begins every key, so that services on other databases can use the same Redis.
+
+        Raises:
+            StartupError: The URL cannot be used. Redis itself need not be there.
+        """
         self._prefix = prefix
-        self._redis = Redis.from_url(
-            url,
-            password=password,
-            db=db,
-            socket_timeout=CALL_SECONDS,
-            socket_connect_timeout=CALL_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            encoding_errors="replace",  # garbage under one key must not hide what is under the others
-        )
+        try:
+            self._redis = Redis.from_url(
+                url,
+                password=password,
+                db=db,
+                socket_timeout=CALL_SECONDS,
+                socket_connect_timeout=CALL_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+                decode_responses=True,
+                encoding_errors="replace",  # garbage under one key must not hide what is under the others
+            )
+            # not connected: only when one is made are all parts of the URL looked at
+            self._redis.connection_pool.make_connection()
+        except (ValueError, TypeError, RedisError):  # their texts quote pieces of the URL: maybe a password's
+            raise StartupError(
+                "APP_REDIS_ADDR: the client cannot use this address; e.g. APP_REDIS_ADDR=localhost:6379"
+            ) from None
         self._rest_until = 0.0
         self._failing = False
         self._refused = ""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pyreqwest.http import Url
 
 LEASE_MARGIN_SECONDS = 2.0
 """An attempt's deadline ends at least this long before its lease, so that its result can still be settled."""
@@ -17,12 +18,17 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")  # RFC 9110, 5.6
 def _webhook_url(value: str) -> str:
     if any(c.isspace() or not c.isprintable() for c in value):
         raise ValueError("must not contain spaces or control characters")
-    parts = urlsplit(value)
+    try:
+        Url(value)  # the HTTP client's own reading: what it refuses could never be posted to
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:  # whose text may quote a piece of a password
+        raise ValueError(f"is not an address that can be posted to ({ALIVE})") from None
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"must begin with http:// or https:// ({ALIVE})")
     if not parts.hostname:
         raise ValueError(f"has no host ({ALIVE})")
-    if parts.port == 0:
+    if port == 0:
         raise ValueError("has port 0")
     return value
 
