@@ -25,7 +25,7 @@ from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_ide
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.redis import BoundedRedis
-from dispatcher.kernel.web import Correlation, handle_errors
+from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
@@ -149,6 +149,7 @@ async def running(
 
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
+        api.add_middleware(BodyLimit)
         api.add_middleware(Correlation)
         api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake))
         api.include_router(message_routes(api_pool, recent))

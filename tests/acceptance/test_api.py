@@ -79,7 +79,8 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
         ("unknown path", await replica.get("/nowhere"), 404),
         ("unknown method", await replica.post("/sent"), 405),
         ("no JSON", await replica.put("/worker-pool/state", content=b"{"), 422),
-        ("deep JSON", await replica.put("/worker-pool/state", content=b"[" * 100_000), 422),
+        ("deep JSON", await replica.put("/worker-pool/state", content=b"[" * 60_000), 422),
+        ("too much", await replica.put("/worker-pool/state", content=b" " * 70_000), 413),
         ("no text", await replica.put("/worker-pool/state", content=b'{"\xff', headers=JSON), 400),
     ]
     for what, answer, status in answers:

@@ -47,7 +47,7 @@ class BoundedRedis:
                 encoding_errors="replace",  # garbage under one key must not hide what is under the others
             )
             # not connected: only when one is made are all parts of the URL looked at
-            self._redis.connection_pool.make_connection()
+            self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis leaves it untyped
         except (ValueError, TypeError, RedisError):  # their texts quote pieces of the URL: maybe a password's
             raise StartupError(
                 "APP_REDIS_ADDR: the client cannot use this address; e.g. APP_REDIS_ADDR=localhost:6379"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
@@ -52,7 +54,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: _documented("The request cannot be; `detail` says why."),
     503: _documented("Postgres does not answer at the moment; try again."),
 }
-BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {400: _documented("The body is not text.")}
+MAX_BODY_BYTES = 64 * 1024
+BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _documented("The body is not text, or is nested too deep."),
+    413: _documented(f"The body has more than {MAX_BODY_BYTES} bytes."),
+}
 """What a route that takes a body answers besides."""
 
 
@@ -79,6 +85,8 @@ def handle_errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return problem(422, "Invalid request", f"body: is not JSON at character {first['loc'][-1]}")
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         text = first["msg"].removeprefix("Value error, ")
         return problem(422, "Invalid request", f"{where}: {text[0].lower()}{text[1:]}")
@@ -100,22 +108,55 @@ def handle_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, unavailable)
 
 
+class BodyTooLargeError(DispatcherError):
+    """The request's body has more than MAX_BODY_BYTES."""
+
+    status = 413
+    title = "Content Too Large"
+
+
+class BodyLimit:
+    """ASGI middleware: no request's body becomes larger than MAX_BODY_BYTES in memory, announced or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        received = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise BodyTooLargeError(f"the body may have {MAX_BODY_BYTES} bytes at most")
+            return message
+
+        await self._app(scope, receive_bounded if scope["type"] == "http" else receive, send)
+
+
 class BoundedRoute(APIRoute):
     """The `route_class` of routers that ask Postgres: they answer within ANSWER_SECONDS, 503 if they must."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler, bounded."""
-        handler = super().get_route_handler()
+        handler, takes_body = super().get_route_handler(), self.body_field is not None
 
         async def bounded(request: Request) -> Response:
-            await request.body()  # a slow sender's time is not Postgres's
+            if takes_body:
+                with suppress(ClientDisconnect):  # the handler meets it too, and knows what to do
+                    await request.body()  # a slow sender's time is not Postgres's
             return await within(ANSWER_SECONDS, handler(request))
 
         return bounded
 
 
 class Correlation:
-    """ASGI middleware: binds the request's correlation id to its logs, returns it, and logs the request."""
+    """ASGI middleware: binds the request's correlation id to its logs, returns it, and logs the request.
+
+    The outermost one: what nothing inside has answered is answered here, with 500.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -126,18 +167,25 @@ class Correlation:
             await self._app(scope, receive, send)
             return
         correlation_id = _given_id(scope) or uuid4().hex
-        status, began = 500, perf_counter()
+        status, began, answered = 500, perf_counter(), False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
                 MutableHeaders(scope=message)[CORRELATION_HEADER] = correlation_id
             await send(message)
 
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except Exception:
+                # A bug. Starlette would answer it outside of this, in plain text and without the id.
+                log.exception("request_failed")
+                if answered:
+                    raise
+                failed = problem(500, "Internal error", "a bug; the log tells more under this correlation_id")
+                await failed(scope, receive, send_with_id)
             finally:
                 log.info(
                     "http_request",
