@@ -151,7 +151,11 @@ async def running(
         handle_errors(api)
         api.add_middleware(BodyLimit)
         api.add_middleware(Correlation)
-        api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake))
+
+        def blocked() -> str | None:
+            return WEBHOOK.terms(follower.live.value).pace.blocked
+
+        api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
         api.include_router(message_routes(api_pool, recent))
         api.include_router(
             health_routes(
@@ -161,6 +165,7 @@ async def running(
                 etcd=etcd,
                 follower=follower,
                 lane=WEBHOOK.name,
+                blocked=blocked,
             )
         )
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
@@ -187,9 +192,9 @@ async def _delivering(
         stack.push_async_callback(channels.close)
         publisher = StatePublisher(redis)
         await stack.enter_async_context(background("state publisher", publisher.run))
-        parts = PumpParts(lane, follower.live, pool, settler, channels)
-        ticker = Ticker(parts, publisher, catch_up=follower.catch_up, replica=replica)
-        tuner = Tuner(lane, follower.live, pool, changed=ticker.wake)
+        parts = PumpParts(lane, follower.live, pool, settler, channels, follower.catch_up)
+        tuner = Tuner(lane, follower.live, pool, keep=follower.keep)
+        ticker = Ticker(parts, publisher, tuner, replica=replica)
         with suppress(*UNAVAILABLE):  # the loop goes on trying
             await tuner.apply()
         await stack.enter_async_context(background("tuner", tuner.run))

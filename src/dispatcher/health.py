@@ -1,7 +1,7 @@
 """GET /health: what works, what does not, and why nothing is sent when nothing is."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
@@ -66,11 +66,15 @@ def health_routes(
     etcd: EtcdDirectory,
     follower: LiveConfigFollower,
     lane: str,
+    blocked: Callable[[], str | None],
 ) -> APIRouter:
-    """GET /health over these parts; `identity` holds service, version and replica."""
+    """GET /health over these parts.
+
+    `identity` holds service, version and replica; `blocked` says why this replica cannot send, if it cannot.
+    """
     router = APIRouter(tags=["health"])
     began = elapsed()
-    probe = _PostgresProbe(pool, lane)
+    probe = _PostgresProbe(pool, lane, blocked)
 
     @router.get(
         "/health",
@@ -118,8 +122,9 @@ def _live_config(follower: LiveConfigFollower) -> LiveConfigHealth:
 class _PostgresProbe:
     """Asks Postgres, and answers in time also when Postgres does not: asyncpg holds a cancelled statement back."""
 
-    def __init__(self, pool: Pool, lane: str) -> None:
+    def __init__(self, pool: Pool, lane: str, blocked: Callable[[], str | None]) -> None:
         self._pool = pool
+        self._blocked = blocked
         self._lane = lane
         self._unanswered: asyncio.Task[tuple[Part, SchedulerState | None]] | None = None
 
@@ -141,7 +146,8 @@ class _PostgresProbe:
                 problem = "read-only: it takes no writes, so nothing can be claimed or settled"
             else:
                 problem = None
-            return _part(problem), scheduler_model(await schedule.look(self._pool, self._lane))
+            seen = await schedule.look(self._pool, self._lane)
+            return _part(problem), scheduler_model(seen, blocked_here=self._blocked())
         except UnavailableError:
             return _part(None), None
         except UNAVAILABLE as error:

@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from tests.integration.rows import LANE, put, states, until, until_true
@@ -18,7 +19,7 @@ from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import utc_now, wait_for
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.live import Live, Origin, Snapshot
@@ -70,10 +71,10 @@ class Cluster:
         lane = Lane(LANE, webhook_terms, lambda _: self.channel)
         redis = BoundedRedis(self._redis_url, password=None, db=0)
         settler = Settler(self.pool, redis, RecentSent(redis), lane=LANE, replica=name)
-        parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane))
+        parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane), self.nothing)
         publisher = StatePublisher(redis)
-        ticker = Ticker(parts, publisher, catch_up=self.catch_up, replica=name)
-        tuner = Tuner(lane, self.live, self.pool, changed=ticker.wake)
+        tuner = Tuner(lane, self.live, self.pool, keep=self.nothing)
+        ticker = Ticker(parts, publisher, tuner, replica=name)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(redis.close)
             await stack.enter_async_context(background("settler", settler.run))
@@ -82,8 +83,8 @@ class Cluster:
             await stack.enter_async_context(draining("ticker", ticker.run, ticker.stop, seconds=10))
             yield ticker
 
-    async def catch_up(self) -> None:
-        """All replicas here have the same live config at once."""
+    async def nothing(self) -> None:
+        """Nothing is to be kept or caught up with: all replicas here have the same live config at once."""
 
     async def all_settled(self) -> bool:
         return not {"pending", "sending"} & set(await states(self.pool))
@@ -287,10 +288,70 @@ async def test_a_schedule_deleted_by_hand_is_made_anew(pool: Pool, redis_url: st
         await until_true(lambda: has_ticked(pool))
         await pool.execute("DELETE FROM schedules")
         await put(pool, 3)
-        await pool.execute("DELETE FROM ticks")
         await until_true(service.all_settled)
     assert await states(pool) == {"sent": 3}
 
 
 async def has_ticked(pool: Pool) -> bool:
     return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM ticks)"))
+
+
+async def test_leases_that_ran_short_are_given_back_and_sending_goes_on(pool: Pool, redis_url: str) -> None:
+    """A receiver that turns slow after a large claim, or a machine that slept: everything waiting is released."""
+    await put(pool, 60)
+    service = cluster(
+        pool,
+        redis_url,
+        rate_limit=60,
+        webhook_concurrency=4,
+        webhook_timeout=1,
+        lease_seconds=3,
+        max_attempts=1,
+    )
+    slow = asyncio.Event()
+
+    class TurningSlow(KeepingChannel):
+        async def deliver(self, envelope: Envelope, *, seconds: float) -> Outcome:
+            if not slow.is_set() and len(self.envelopes) >= 12:
+                await wait_for(slow, 0.9)  # four rounds of it are longer than a lease
+            return await super().deliver(envelope, seconds=seconds)
+
+    service.channel = TurningSlow()
+
+    async def some_were_released() -> bool:
+        return bool(
+            await pool.fetchval(
+                "SELECT EXISTS (SELECT FROM ticks WHERE finished_at IS NOT NULL AND claimed > sent)"
+            )
+        )
+
+    async with service.replica("a"):
+        await until_true(some_were_released, seconds=20)
+        slow.set()
+        await until_true(service.all_settled)
+    assert await states(pool) == {"sent": 60}
+    assert len(service.channel.envelopes) == 60, "what was released had not been sent"
+
+
+async def test_one_that_could_not_send_makes_up_nothing_when_it_can(pool: Pool, redis_url: str) -> None:
+    """The schedule runs, blocked for nobody, but this replica alone is there and has no address."""
+    await put(pool, 30)
+    service = cluster(pool, redis_url, rate_limit=1, scheduler_interval=0.1, webhook_url=None)
+    origin = service.live.snapshot.origin
+    open_for_others = replace(webhook_terms(BASE).pace, rate_limit=1, interval=timedelta(seconds=0.1))
+    await schedule.create(pool, LANE, open_for_others, origin)
+
+    async def missed_twenty() -> bool:
+        return pace.ticks_waiting(*vars_of(await schedule.look(pool, LANE))) >= 20
+
+    async with service.replica("a"):
+        await until_true(missed_twenty)
+        assert service.channel.envelopes == []
+        service.retune(webhook_url="http://unused/")
+        await until(lambda: len(service.channel.envelopes) >= 3)
+    made_up = await pool.fetchval("SELECT max(waiting) FROM ticks")
+    assert made_up < 15
+
+
+def vars_of(seen: schedule.Look) -> tuple[pace.Schedule, datetime]:
+    return seen.schedule, seen.now

@@ -109,6 +109,11 @@ def stop(schedule: Schedule) -> Schedule:
     return replace(schedule, running=False, version=schedule.version + 1)
 
 
+def resume(schedule: Schedule, now: datetime) -> Schedule:
+    """Let go of ticks that were missed because nothing could be sent, as after a start."""
+    return _resumed(schedule, now) if schedule.active else schedule
+
+
 def retune(schedule: Schedule, pace: Pace, origin: Origin | None, now: datetime) -> Schedule:
     """Take over a new pace, unless the schedule already follows a later revision of etcd.
 

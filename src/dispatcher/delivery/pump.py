@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from uuid import uuid4
@@ -17,7 +17,7 @@ from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticks import TickCounts
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import UNAVAILABLE, Pool
-from dispatcher.kernel.live import Live
+from dispatcher.kernel.live import Live, Snapshot
 from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.release import release
@@ -58,6 +58,8 @@ class PumpParts:
     pool: Pool
     settler: Settler
     channels: ChannelPool
+    catch_up: Callable[[], Awaitable[None]]
+    """Brings the live configuration to the latest that any replica has accepted."""
 
     def terms(self) -> Terms:
         """The lane's terms at this moment."""
@@ -129,10 +131,14 @@ class Pump:
         try:
             while budget and not self._stopping and self._parts.terms().pace.blocked is None:
                 asked, began = min(size, budget), elapsed()
-                claimed = await self._claim_batch(asked)
+                snapshot = self._parts.live.snapshot
+                claimed = await self._claim_batch(asked, snapshot)
                 budget -= len(claimed)
                 if len(claimed) < asked:
-                    break  # no more are due, or the lane was stopped
+                    await self._parts.catch_up()
+                    if snapshot is self._parts.live.snapshot:
+                        break  # no more are due, or the lane was stopped
+                    continue  # the schedule had followed a later live configuration than ours
                 await self._worked_off(below=asked // 2)
                 size = next_claim_size(size, elapsed() - began, least=workers)
         except UNAVAILABLE as error:
@@ -142,8 +148,8 @@ class Pump:
             for _ in range(workers):
                 self._ready.put_nowait(None)
 
-    async def _claim_batch(self, limit: int) -> Sequence[ClaimedMessage]:
-        parts, snapshot = self._parts, self._parts.live.snapshot
+    async def _claim_batch(self, limit: int, snapshot: Snapshot[LiveConfig]) -> Sequence[ClaimedMessage]:
+        parts = self._parts
         terms = parts.lane.terms(snapshot.value)
         claimed = await claim(
             parts.pool,
@@ -223,6 +229,8 @@ class Pump:
                 others.append(ready)
             else:
                 self._ready.put_nowait(ready)
+        if self._ready.qsize() <= self._refill_below:
+            self._wanted.set()
         messages = [ready.message for ready in (first, *others)]
         try:
             await release(self._parts.pool, messages)

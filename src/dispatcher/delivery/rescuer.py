@@ -53,6 +53,7 @@ class Rescuer:
         """Give one batch its verdicts. How many expired leases were found."""
         leases = await expired(self._pool, limit=BATCH)
         if not leases:
+            self._silent_since = None
             return 0
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
         found = await receipts.find(self._redis, leases)

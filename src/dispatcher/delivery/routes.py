@@ -46,8 +46,13 @@ class TickView(BaseModel):
     uncertain: int
 
 
-def delivery_routes(pool: Pool, lane: str, *, changed: Callable[[], None]) -> APIRouter:
-    """The routes of one lane's schedule; `changed` is called after each change."""
+def delivery_routes(
+    pool: Pool, lane: str, *, changed: Callable[[], None], blocked: Callable[[], str | None]
+) -> APIRouter:
+    """The routes of one lane's schedule.
+
+    `changed` is called after each change; `blocked` says why this replica cannot send, if it cannot.
+    """
     router = APIRouter(tags=["scheduler"], responses=PROBLEMS, route_class=BoundedRoute)
 
     async def start() -> Switched:
@@ -61,7 +66,7 @@ def delivery_routes(pool: Pool, lane: str, *, changed: Callable[[], None]) -> AP
         return Switched(status="Stopped", scheduler=await state())
 
     async def state() -> SchedulerState:
-        return scheduler_model(await schedule.look(pool, lane))
+        return scheduler_model(await schedule.look(pool, lane), blocked_here=blocked())
 
     @router.post("/start", summary="Start sending, on every replica")
     async def post_start() -> Switched:

@@ -39,8 +39,9 @@ async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> 
     made = await pool.fetchval(
         """
         INSERT INTO schedules (lane, running, blocked, rate_limit, tick_interval, queue_capacity, auto_sending,
-                               anchor_at, epoch, revision)
-        VALUES ($1, $6, $2, $3, $4, $5, $6, clock_timestamp(), $7, $8)
+                               anchor_at, anchor_no, next_no, epoch, revision)
+        SELECT $1, $6, $2, $3, $4, $5, $6, clock_timestamp(), next_no, next_no, $7, $8
+        FROM (SELECT coalesce(max(no) + 1, 0) AS next_no FROM ticks WHERE lane = $1) AS history
         ON CONFLICT (lane) DO NOTHING
         RETURNING true
         """,

@@ -29,6 +29,8 @@ BACKLOG = 4 * BATCH
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
+    asyncpg.CardinalityViolationError,
+    asyncpg.PLPGSQLError,  # a trigger that somebody put on the table
     ValueError,  # asyncpg's own, for an argument that it cannot encode
 )
 """A result itself is at fault: it would be refused again."""
@@ -109,7 +111,8 @@ class Settler:
             except TROUBLE as error:
                 failures += 1
                 if failures == 1:
-                    log.warning("settle_waits_for_postgres", messages=len(results), error=str(error))
+                    say = log.warning if isinstance(error, UNAVAILABLE) else log.error
+                    say("settle_waits_for_postgres", messages=len(results), error=str(error))
                 await pause(backoff.delay(failures, base=0.1, cap=2.0))
 
     async def _write_halves(self, results: Sequence[Settlement], error: Exception) -> set[int]:

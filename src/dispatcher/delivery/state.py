@@ -27,13 +27,13 @@ class SchedulerState(BaseModel):
     version: int = Field(description="Counts the changes of this state.")
 
 
-def scheduler_model(seen: Look) -> SchedulerState:
-    """The state at one moment."""
+def scheduler_model(seen: Look, *, blocked_here: str | None = None) -> SchedulerState:
+    """The state at one moment; `blocked_here` says why the replica that answers cannot send, if it cannot."""
     schedule = seen.schedule
     return SchedulerState(
         lane=schedule.lane,
         running=schedule.running,
-        blocked=schedule.pace.blocked,
+        blocked=schedule.pace.blocked or blocked_here,
         rate_limit=schedule.pace.rate_limit,
         interval_seconds=schedule.pace.interval.total_seconds(),
         queue_capacity=schedule.pace.queue_capacity,

@@ -1,7 +1,6 @@
 """The ticker: waits for the next tick by Postgres's clock, claims it, and has the pump work it off."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -9,10 +8,12 @@ from dispatcher.delivery import pace, schedule, ticks
 from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import Pump, PumpParts
+from dispatcher.delivery.tuner import Tuner
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import wait_for
 from dispatcher.kernel.db import UNAVAILABLE
 from dispatcher.kernel.errors import UnavailableError
+from dispatcher.kernel.live import Origin
 
 log = structlog.get_logger()
 
@@ -30,20 +31,20 @@ class Ticker:
         self,
         parts: PumpParts,
         publisher: StatePublisher,
+        tuner: Tuner,
         *,
-        catch_up: Callable[[], Awaitable[None]],
         replica: str,
     ) -> None:
-        """`catch_up` brings the live configuration to the latest that any replica has accepted."""
         self._parts = parts
+        self._tuner = tuner
         self._publisher = publisher
-        self._catch_up = catch_up
         self._replica = replica
+        self._said_behind: Origin | None = None
         self._lane = parts.lane.name
         self._wake = asyncio.Event()
         self._stopping = False
         self._pump: Pump | None = None
-        parts.live.signal(self._wake)
+        tuner.signal(self._wake)
 
     def wake(self) -> None:
         """Look at the schedule now: it was changed by this process."""
@@ -73,13 +74,16 @@ class Ticker:
     async def _step(self) -> None:
         seen = await schedule.look(self._parts.pool, self._lane)
         self._publisher.offer(seen)
-        if not seen.schedule.active or self._parts.terms().pace.blocked is not None:
+        if not seen.schedule.active:
             await wait_for(self._wake, LOOK_AGAIN_SECONDS)
         elif self._behind(seen):
             # by our own snapshot we would send at an old pace, or to an old target
-            await self._catch_up()
+            await self._parts.catch_up()
             if self._behind(seen):
+                self._say_behind(seen)
                 await wait_for(self._wake, BEHIND_SECONDS)
+        elif not self._tuner.tuned or self._parts.terms().pace.blocked is not None:
+            await wait_for(self._wake, LOOK_AGAIN_SECONDS)
         elif seen.due_in > seen.schedule.pace.interval.total_seconds():
             log.warning("database_clock_set_back", next_tick_in=seen.due_in)
             await schedule.change(self._parts.pool, self._lane, pace.rewound)
@@ -89,6 +93,13 @@ class Ticker:
             tick = await schedule.claim_tick(self._parts.pool, seen, replica=self._replica)
             if tick is not None:
                 await self._work(tick)
+
+    def _say_behind(self, seen: schedule.Look) -> None:
+        """Once for each origin: why this replica claims nothing."""
+        theirs = seen.schedule.origin
+        if theirs is not None and theirs != self._said_behind:
+            self._said_behind = theirs
+            log.warning("behind_the_live_config", epoch=theirs.epoch, revision=theirs.revision)
 
     def _behind(self, seen: schedule.Look) -> bool:
         """Whether the schedule follows a later live configuration than this replica has."""

@@ -1,7 +1,7 @@
 """The tuner: brings the lane's schedule up to the live configuration, whatever tick is being worked off meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -23,15 +23,26 @@ class Tuner:
     """Every replica has one; the first to see a new snapshot changes the row, the others find it changed."""
 
     def __init__(
-        self, lane: Lane, live: Live[LiveConfig], pool: Pool, *, changed: Callable[[], None]
+        self, lane: Lane, live: Live[LiveConfig], pool: Pool, *, keep: Callable[[], Awaitable[None]]
     ) -> None:
+        """`keep` stores the live configuration for other replicas."""
+        self._keep = keep
         self._lane = lane
         self._live = live
         self._pool = pool
-        self._changed = changed
         self._wake = asyncio.Event()
         self._applied: Snapshot[LiveConfig] | None = None
+        self._signals: list[asyncio.Event] = []
         live.signal(self._wake)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the schedule is up to what this replica knows; until then it must not claim a tick."""
+        return self._applied is self._live.snapshot
+
+    def signal(self, event: asyncio.Event) -> None:
+        """Set this event whenever the schedule has been tuned."""
+        self._signals.append(event)
 
     async def run(self) -> None:
         """Follow the live configuration forever, through any outage of Postgres."""
@@ -51,13 +62,19 @@ class Tuner:
 
     async def apply(self) -> None:
         """Make the row if it is missing, and write the current snapshot's pace to it, once."""
-        snapshot = self._live.snapshot
+        snapshot, applied = self._live.snapshot, self._applied
         wanted = self._lane.terms(snapshot.value).pace
+        # First: whoever reads our origin in the row must find the values that go with it.
+        await self._keep()
         made = await schedule.create(self._pool, self._lane.name, wanted, snapshot.origin)
-        if not made and snapshot is not self._applied:
-            await schedule.change(
-                self._pool, self._lane.name, lambda row, now: pace.retune(row, wanted, snapshot.origin, now)
-            )
-        if made or snapshot is not self._applied:
-            self._applied = snapshot
-            self._changed()
+        if not made and snapshot is applied:
+            return
+        could_not_send = applied is not None and self._lane.terms(applied.value).pace.blocked is not None
+        await schedule.change(
+            self._pool, self._lane.name, lambda row, now: pace.retune(row, wanted, snapshot.origin, now)
+        )
+        if could_not_send and wanted.blocked is None:
+            await schedule.change(self._pool, self._lane.name, pace.resume)
+        self._applied = snapshot
+        for event in self._signals:
+            event.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ class LiveConfigFollower:
         self._last_good: LastGood | None = None
         self._listing: LastGood | None = None
         """What etcd itself said last, to see it begin anew; until it has, what was kept of it."""
+        self._kept = True
         self._listed = asyncio.Event()
         self._said: dict[str, int] = {}
         self.refused: Mapping[str, str] = {}
@@ -82,19 +84,23 @@ class LiveConfigFollower:
         origin = Origin(
             await self._epoch(before.origin.epoch + began_anew if before else 0), listing.revision
         )
+        known = self._last_good  # it may have caught up meanwhile
         resolution = resolve(listing.entries, file=self._file, last_good=known.entries if known else {})
         self._listing = LastGood(listing.cluster_id, origin, dict(resolution.accepted))
         if known is not None and origin < known.origin:
             return  # another replica was faster with a later one; ours is on its way
         self._say_refusals(listing.entries, resolution.refused)
-        self._last_good = self._listing
-        try:
-            # Kept before it is used, so that whoever sees our origin in the schedule finds the values too.
-            await store.save(self._pool, self._last_good)
-        except UNAVAILABLE as error:
-            # the next listing, or the next start's, saves it; nothing is sent while Postgres is away
-            log.warning("live_config_not_saved", error=str(error) or type(error).__name__)
-        self._publish(self._last_good)
+        self._last_good, self._kept = self._listing, False
+        with suppress(*UNAVAILABLE):  # nothing is sent while Postgres is away; it is kept before that changes
+            await self.keep()
+        self._publish(self._listing)
+
+    async def keep(self) -> None:
+        """Store what was accepted last, for a start without etcd and for replicas that are cut off from it."""
+        if not self._kept and self._last_good is not None:
+            keeping = self._last_good
+            await store.save(self._pool, keeping)
+            self._kept = keeping is self._last_good
 
     async def _epoch(self, own: int) -> int:
         """Ours, or that of a replica that saw etcd begin anew while we were cut off from it."""

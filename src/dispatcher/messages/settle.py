@@ -24,12 +24,12 @@ WITH result AS (
         lease_id = NULL, leased_until = NULL, receipt_id = r.receipt_id, last_error = r.error
     FROM result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING m.id
+    RETURNING m.id, r.lease_id
 ), recorded AS (
     INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
                           outcome, status, error, response_excerpt)
     SELECT r.id, r.number, r.tick_no, $15, r.started_at, r.duration_ms, r.outcome, r.status, r.error, r.excerpt
-    FROM result r JOIN settled USING (id)
+    FROM result r JOIN settled USING (id, lease_id)
     -- Ids begin anew when the table is emptied by hand; an old entry must not stand in the way of a result.
     ON CONFLICT (message_id, number) DO UPDATE
     SET tick_no = EXCLUDED.tick_no, replica = EXCLUDED.replica, started_at = EXCLUDED.started_at,
