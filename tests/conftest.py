@@ -1,5 +1,6 @@
 """Real servers for every test that asks: one Postgres, Redis and etcd a run, a database of its own a test."""
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.migrate import migrate
 
 TEMPLATE = "template_dispatcher"
+
+# A shell that starts this run in the background has it ignore Ctrl-C, and every child inherits that: a command that
+# a test interrupts would go on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
