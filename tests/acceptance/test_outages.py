@@ -42,6 +42,7 @@ async def says(replica: Replica, status: str, **parts: str) -> None:
     async def said() -> bool:
         answer = await replica.get("/health")
         health = answer.json()
+        assert "postgres" in health, f"/health answered {answer.status_code}: {answer.text}"
         seen = {part: health[part]["status"] for part in ("postgres", "redis", "etcd")}
         wanted = {"postgres": "up", "redis": "up", "etcd": "up", **parts}
         if (health["status"], answer.status_code, seen) != (
