@@ -51,7 +51,6 @@ class FileSending:
                 for batch in self._batches():
                     self._under_way = batch
                     runner.run(self._insert(pool, batch))
-                    self._under_way = []
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
             except KeyboardInterrupt:
@@ -101,7 +100,12 @@ class FileSending:
             ) from None
         self.inserted += len(batch)
         self._last_line = batch[-1].line
+        self._under_way = []
         self._on_inserted(self.inserted)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # A Ctrl-C that met the answer of the insert: asyncpg returns the answer and drops the cancellation.
+            raise asyncio.CancelledError
 
     def _account(self) -> str:
         if self.inserted:
