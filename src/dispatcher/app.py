@@ -20,6 +20,7 @@ from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
+from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
@@ -143,6 +144,7 @@ async def running(
         recent = RecentSent(redis)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
         await stack.enter_async_context(background("rescuer", rescuer.run))
+        await stack.enter_async_context(background("upkeep", Upkeep(pool, follower.live).run))
         ticker = await stack.enter_async_context(
             _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
         )

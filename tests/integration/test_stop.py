@@ -10,6 +10,7 @@ from dispatcher.delivery import pace, schedule
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.live import Origin
 from dispatcher.messages.claim import CLAIM, claim
+from dispatcher.messages.frontier import Frontier
 
 
 async def stop(pool: Pool) -> None:
@@ -30,7 +31,10 @@ async def test_stop_waits_out_a_claim_that_is_under_way(pool: Pool) -> None:
     async with pool.acquire() as other:
         under_way = other.transaction()
         await under_way.start()
-        assert len(await other.fetch(CLAIM, LANE, 3, uuid4(), timedelta(seconds=30), -1, -1)) == 3
+        search = Frontier().search(0.0)
+        places = [list(column) for column in zip(*search.beyond, strict=True)]
+        arguments = (LANE, 3, uuid4(), timedelta(seconds=30), -1, -1, list(search.order), *places)
+        assert len(await other.fetch(CLAIM, *arguments)) == 3
         stopping = asyncio.create_task(stop(pool))
         await until_true(lambda: someone_waits_for_a_lock(pool))
         assert not stopping.done()

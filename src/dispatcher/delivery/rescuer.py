@@ -1,5 +1,7 @@
 """The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
 
+from datetime import timedelta
+
 import structlog
 
 from dispatcher.delivery import receipts
@@ -10,13 +12,14 @@ from dispatcher.kernel.live import Live
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
-from dispatcher.messages.rescue import expired, rescue, verdict
+from dispatcher.messages.rescue import EVER, VISIBLE_AFTER, expired, rescue, verdict
 from dispatcher.messages.table import State
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
 BATCH = 500
+WHOLE_EVERY_SECONDS = 300.0
 PATIENCE_SECONDS = 5.0
 """How long a verdict waits for a Redis that does not answer: it may hold the receipt."""
 
@@ -33,6 +36,8 @@ class Rescuer:
         self._live = live
         self._replica = replica
         self._silent_since: float | None = None
+        self._none_at: float | None = None
+        self._whole_again_at = 0.0
 
     async def run(self) -> None:
         """Rescue forever, through any outage of Postgres."""
@@ -49,11 +54,19 @@ class Rescuer:
             if not full:
                 await pause(EVERY_SECONDS if not failures else backoff.delay(failures, base=1.0, cap=5.0))
 
+    def _unseen(self, now: float) -> timedelta:
+        """How far back to look; now and then all the way, for what somebody changed by hand."""
+        if self._none_at is None or now >= self._whole_again_at:
+            self._whole_again_at = now + WHOLE_EVERY_SECONDS
+            return EVER
+        return timedelta(seconds=now - self._none_at) + VISIBLE_AFTER
+
     async def rescue_once(self) -> int:
         """Give one batch its verdicts. How many expired leases were found."""
-        leases = await expired(self._pool, limit=BATCH)
+        began = elapsed()
+        leases = await expired(self._pool, limit=BATCH, within=self._unseen(began))
         if not leases:
-            self._silent_since = None
+            self._silent_since, self._none_at = None, began
             return 0
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
         found = await receipts.find(self._redis, leases)

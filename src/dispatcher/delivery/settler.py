@@ -13,7 +13,7 @@ import structlog
 from dispatcher.delivery import receipts
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import pause
-from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.settle import Settlement, settle
@@ -34,8 +34,6 @@ REFUSED: tuple[type[Exception], ...] = (
     ValueError,  # asyncpg's own, for an argument that it cannot encode
 )
 """A result itself is at fault: it would be refused again."""
-TROUBLE: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
-"""Everything else is Postgres's trouble, and passes."""
 
 
 class Settled(Protocol):

@@ -24,9 +24,19 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 )
 """What a statement raises while Postgres restarts, is overloaded or out of reach: worth trying again."""
 
-CANNOT_OPEN: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError, ValueError)
+TROUBLE: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
+"""Everything that Postgres may say: for loops that go on whatever it is."""
+
+CANNOT_OPEN: tuple[type[Exception], ...] = (*TROUBLE, ValueError)
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+BY_INDEX = dict.fromkeys(
+    ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"), "off"
+)
+"""Every statement here finds its rows by an index and in its order. The planner must not think otherwise because a
+table that fills and empties within a minute happened to be empty when its statistics were taken."""
 
 
 @asynccontextmanager
@@ -48,6 +58,7 @@ async def connected_pool(url: str, *, application: str, size: int) -> AsyncItera
             "jit": "off",  # plans here are tiny; compiling them costs more than running them
             "timezone": "UTC",
             "idle_in_transaction_session_timeout": "30s",
+            **BY_INDEX,
         },
     )
     try:

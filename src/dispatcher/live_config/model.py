@@ -85,6 +85,12 @@ class LiveConfig(BaseModel):
         default="retry",
         description="When the receiver may have it: send again with the same id, or hold for a person.",
     )
+    retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="Days that sent, failed and cancelled messages and their attempts are kept.",
+    )
 
     @field_validator("webhook_auth_key")
     @classmethod

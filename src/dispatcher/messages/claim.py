@@ -7,14 +7,31 @@ from uuid import UUID, uuid4
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.live import Origin
+from dispatcher.messages.frontier import Frontier
+
+
+def _next_due(name: str, nth: int, *before: str) -> str:
+    """The claim's search of the nth priority in turn: what is due beyond its frontier, up to what is still wanted."""
+    left = " - ".join(["$2", *(f"(SELECT count(*) FROM {earlier})" for earlier in before)])
+    return f"""{name} AS MATERIALIZED (
+    SELECT ctid AS at FROM messages_pending
+    WHERE lane = $1 AND priority = ($7::smallint[])[{nth}] AND deliver_at <= now()
+      AND (deliver_at, id) > (($8::timestamptz[])[{nth}], ($9::bigint[])[{nth}])
+      AND EXISTS (SELECT FROM gate)
+    ORDER BY deliver_at, id
+    LIMIT {left}
+    FOR UPDATE SKIP LOCKED
+)"""
+
 
 # `gate` takes a shared lock on the lane's schedule: /stop, which updates that row, waits for the claims under way,
 # and a claim that had to wait for /stop sees the lane stopped. It is closed to a replica that knows less of the
 # live configuration than the row does: that one would send to an older webhook_url.
 # `turn` is there because row locks are not a fair queue: a stream of claims could keep /stop waiting for ever.
 # Advisory locks are: a claim that comes after a waiting /stop waits behind it.
-# `due` stays a CTE: as a subquery the planner may rescan it, and update more rows than LIMIT allows.
-CLAIM = """
+# The searches stay CTEs: as subqueries the planner may rescan them, and take more rows than LIMIT allows. What one
+# leaves of the limit the next may take; a search with nothing left to find reads nothing.
+CLAIM = f"""
 WITH turn AS MATERIALIZED (
     SELECT pg_advisory_xact_lock_shared(hashtext('dispatcher schedule'), hashtext($1))
 ), gate AS (
@@ -22,19 +39,23 @@ WITH turn AS MATERIALIZED (
     WHERE lane = $1 AND running AND blocked IS NULL
       AND (epoch IS NULL OR (epoch, revision) <= ($5::bigint, $6::bigint))
     FOR SHARE OF schedules
-), due AS MATERIALIZED (
-    SELECT id FROM messages
-    WHERE lane = $1 AND state = 'pending' AND deliver_at <= now() AND EXISTS (SELECT FROM gate)
-    ORDER BY deliver_at, id
-    LIMIT $2
-    FOR UPDATE SKIP LOCKED
+),
+{_next_due("first", 1)},
+{_next_due("second", 2, "first")},
+{_next_due("third", 3, "first", "second")},
+taken AS (
+    DELETE FROM messages_pending p
+    USING (SELECT at FROM first UNION ALL SELECT at FROM second UNION ALL SELECT at FROM third) AS due
+    WHERE p.ctid = due.at
+    RETURNING p.*
 )
-UPDATE messages m
-SET state = 'sending', lease_id = $3, leased_until = now() + $4,
-    attempt_count = least(attempt_count, 32766) + 1 -- one odd row must not stop the lane
-FROM due
-WHERE m.id = due.id
-RETURNING m.id, m.recipient_phone, m.content, m.attempt_count, m.deliver_at
+INSERT INTO messages_sending (id, lane, recipient_phone, content, state, priority, deliver_at, attempt_count,
+                              lease_id, leased_until, last_error, created_at)
+SELECT id, lane, recipient_phone, content, 'sending', priority, deliver_at,
+       least(attempt_count, 32766) + 1, -- one odd row must not stop the lane
+       $3, now() + $4, last_error, created_at
+FROM taken
+RETURNING id, recipient_phone, content, attempt_count, deliver_at, priority
 """
 
 
@@ -47,7 +68,7 @@ class Lease:
     """On the clock of `kernel.clock.elapsed`; never later than the lease in Postgres."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimedMessage:
     """A message this process may attempt, until its lease ends."""
 
@@ -61,18 +82,49 @@ class ClaimedMessage:
 
 
 async def claim(
-    pool: Pool, lane: str, *, limit: int, lease_seconds: float, origin: Origin | None = None
+    pool: Pool,
+    lane: str,
+    *,
+    limit: int,
+    lease_seconds: float,
+    origin: Origin | None = None,
+    frontier: Frontier | None = None,
 ) -> list[ClaimedMessage]:
-    """At most `limit` due messages, oldest first; fewer when no more are due.
+    """At most `limit` due messages: of the priorities in turn, the oldest first; fewer when no more are due.
 
     None when the lane is stopped, or when its schedule follows a later live configuration than `origin`, the one
     that the caller would send by (None: it has never seen any).
+
+    Args:
+        pool: Postgres.
+        lane: The lane to claim of.
+        limit: How many at most.
+        lease_seconds: How long they are ours, at least.
+        origin: The live configuration that the caller knows.
+        frontier: What earlier claims of the caller have learned; without it the search begins at the beginning.
     """
     # measured from before the statement is sent, so that our lease never outlasts the one in Postgres
-    lease = Lease(uuid4(), elapsed() + lease_seconds)
+    began = elapsed()
+    lease = Lease(uuid4(), began + lease_seconds)
     known = (origin.epoch, origin.revision) if origin else (-1, -1)
-    rows = await pool.fetch(CLAIM, lane, limit, lease.lease_id, timedelta(seconds=lease_seconds), *known)
-    rows.sort(key=lambda row: (row["deliver_at"], row["id"]))
+    frontier = frontier or Frontier()
+    search = frontier.search(began)
+    rows = await pool.fetch(
+        CLAIM,
+        lane,
+        limit,
+        lease.lease_id,
+        timedelta(seconds=lease_seconds),
+        *known,
+        [int(priority) for priority in search.order],
+        [position[0] for position in search.beyond],
+        [position[1] for position in search.beyond],
+    )
+    rank = {priority: place for place, priority in enumerate(search.order)}
+    rows.sort(key=lambda row: (rank[row["priority"]], row["deliver_at"], row["id"]))
+    reached = {row["priority"]: (row["deliver_at"], row["id"]) for row in rows}
+    ended = elapsed()
+    frontier.searched(search, reached, now=ended, seconds=ended - began)
     return [
         ClaimedMessage(
             row["id"], row["recipient_phone"], row["content"], row["attempt_count"], row["deliver_at"], lease

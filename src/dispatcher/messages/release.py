@@ -10,11 +10,17 @@ async def release(pool: Pool, claimed: Sequence[ClaimedMessage]) -> int:
     """Make them pending again as if they had never been claimed. How many still were ours to release."""
     rows = await pool.fetch(
         """
-        UPDATE messages m
-        SET state = 'pending', lease_id = NULL, leased_until = NULL, attempt_count = attempt_count - 1
-        FROM unnest($1::bigint[], $2::uuid[]) AS r (id, lease_id)
-        WHERE m.id = r.id AND m.lease_id = r.lease_id
-        RETURNING m.id
+        WITH released AS (
+            DELETE FROM messages_sending m
+            USING unnest($1::bigint[], $2::uuid[]) AS r (id, lease_id)
+            WHERE m.id = r.id AND m.lease_id = r.lease_id
+            RETURNING m.*
+        )
+        INSERT INTO messages_pending (id, lane, recipient_phone, content, priority, deliver_at, attempt_count,
+                                      last_error, created_at)
+        SELECT id, lane, recipient_phone, content, priority, deliver_at, attempt_count - 1, last_error, created_at
+        FROM released
+        RETURNING id
         """,
         [message.id for message in claimed],
         [message.lease.lease_id for message in claimed],

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from dispatcher.kernel.db import Pool
+from dispatcher.kernel.db import COMMAND_SECONDS, Pool
+from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.table import State
 
+EVER = timedelta(days=36_500)
+VISIBLE_AFTER = timedelta(seconds=COMMAND_SECONDS + 5)
+"""A lease is seen by others at most one statement's time after the moment that it counts from."""
 INTERRUPTED = "interrupted: the lease ran out before a result was settled; the receiver may have the message"
 
 
@@ -29,15 +33,20 @@ class ExpiredLease:
     attempt: int
 
 
-async def expired(pool: Pool, *, limit: int) -> list[ExpiredLease]:
-    """The longest expired leases, of every lane."""
+async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> list[ExpiredLease]:
+    """The leases that expired during the time just passed, longest expired first, of every lane.
+
+    Who found none a moment ago need not look further back than that moment and VISIBLE_AFTER: every search walks
+    over the index entries of all leases of its time that vacuum could not remove yet.
+    """
     rows = await pool.fetch(
         """
-        SELECT id, lane, lease_id, attempt_count FROM messages
-        WHERE state = 'sending' AND leased_until < now()
+        SELECT id, lane, lease_id, attempt_count FROM messages_sending
+        WHERE leased_until < now() AND leased_until >= now() - $2::interval
         ORDER BY leased_until LIMIT $1
         """,
         limit,
+        within,
     )
     return [ExpiredLease(row["id"], row["lane"], row["lease_id"], row["attempt_count"]) for row in rows]
 
@@ -61,19 +70,24 @@ WITH result AS (
     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[])
         AS r (id, lease_id, state, sent_at, receipt_id)
 ), rescued AS (
-    UPDATE messages m
-    SET state = r.state, sent_status = (r.state = 'sent'), sent_at = r.sent_at, receipt_id = r.receipt_id,
-        last_error = CASE r.state WHEN 'sent' THEN NULL ELSE $6 END, lease_id = NULL, leased_until = NULL
-    FROM result r
+    DELETE FROM messages_sending m
+    USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id AND m.leased_until < now()
-    RETURNING m.id, m.attempt_count, m.state, m.sent_at
+    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.created_at,
+              r.state,
+              CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
+              CASE r.state WHEN 'sent' THEN NULL ELSE $6 END AS error
+), moved AS (
+    INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
+                          attempt_count, receipt_id, last_error, held_at, created_at)
+    SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at, deliver_at,
+           attempt_count, receipt_id, error, CASE state WHEN 'uncertain' THEN now() END, created_at
+    FROM rescued
 ), recorded AS (
     INSERT INTO attempts (message_id, number, replica, started_at, duration_ms, outcome, error)
     SELECT id, attempt_count, $7, coalesce(sent_at, now()), 0,
-           CASE state WHEN 'sent' THEN 'delivered' ELSE 'interrupted' END,
-           CASE state WHEN 'sent' THEN NULL ELSE $6 END
+           CASE state WHEN 'sent' THEN 'delivered' ELSE 'interrupted' END, error
     FROM rescued
-    ON CONFLICT DO NOTHING
 )
 SELECT id, state FROM rescued
 """
@@ -89,8 +103,7 @@ async def rescue(
 ) -> dict[int, State]:
     """Give each expired lease its verdict. The messages that were still interrupted, with their new state."""
     found = [receipts.get(lease.message_id) for lease in leases]
-    rows = await pool.fetch(
-        RESCUE,
+    arguments = (
         [lease.message_id for lease in leases],
         [lease.lease_id for lease in leases],
         list(states),
@@ -99,4 +112,5 @@ async def rescue(
         INTERRUPTED,
         replica,
     )
+    rows = await on_its_day(pool, lambda: pool.fetch(RESCUE, *arguments))
     return {row["id"]: State(row["state"]) for row in rows}

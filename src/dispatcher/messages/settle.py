@@ -6,41 +6,44 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dispatcher.kernel.db import Pool
+from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.table import State
 
+# The day of `sent_at` says where the row goes, so it stays near Postgres's clock, however wrong the sender's is.
 SETTLE = """
 WITH result AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::interval[],
-        $8::smallint[], $9::bigint[], $10::timestamptz[], $11::integer[], $12::text[], $13::smallint[], $14::text[]
+        $8::bigint[], $9::timestamptz[], $10::integer[], $11::text[], $12::smallint[], $13::text[]
     ) AS r (
         id, lease_id, state, sent_at, receipt_id, error, retry_in,
-        number, tick_no, started_at, duration_ms, outcome, status, excerpt
+        tick_no, started_at, duration_ms, outcome, status, excerpt
     )
 ), settled AS (
-    UPDATE messages m
-    SET state = r.state, sent_status = (r.state = 'sent'), sent_at = r.sent_at,
-        deliver_at = CASE r.state WHEN 'pending' THEN now() + r.retry_in ELSE m.deliver_at END,
-        lease_id = NULL, leased_until = NULL, receipt_id = r.receipt_id, last_error = r.error
-    FROM result r
+    DELETE FROM messages_sending m
+    USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING m.id, r.lease_id
-), recorded AS (
-    INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
-                          outcome, status, error, response_excerpt)
-    SELECT r.id, r.number, r.tick_no, $15, r.started_at, r.duration_ms, r.outcome, r.status, r.error, r.excerpt
-    FROM result r JOIN settled USING (id, lease_id)
-    -- Ids begin anew when the table is emptied by hand; an old entry must not stand in the way of a result.
-    ON CONFLICT (message_id, number) DO UPDATE
-    SET tick_no = EXCLUDED.tick_no, replica = EXCLUDED.replica, started_at = EXCLUDED.started_at,
-        duration_ms = EXCLUDED.duration_ms, outcome = EXCLUDED.outcome, status = EXCLUDED.status,
-        error = EXCLUDED.error, response_excerpt = EXCLUDED.response_excerpt
+    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.created_at,
+              r.state,
+              CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
+              r.error, r.retry_in, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
+), moved AS (
+    INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
+                          attempt_count, receipt_id, last_error, held_at, created_at)
+    SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at,
+           CASE state WHEN 'pending' THEN now() + retry_in ELSE deliver_at END,
+           attempt_count, receipt_id, error, CASE WHEN state IN ('failed', 'uncertain') THEN now() END, created_at
+    FROM settled
 )
-SELECT id FROM settled
+INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
+                      outcome, status, error, response_excerpt)
+SELECT id, attempt_count, tick_no, $14, started_at, duration_ms, outcome, status, error, excerpt
+FROM settled
+RETURNING message_id
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """How one attempt ended, and what becomes of its message."""
 
@@ -67,8 +70,7 @@ async def settle(pool: Pool, results: Sequence[Settlement], *, replica: str) -> 
 
     An id that is missing from the answer had lost its lease: nothing of it was changed or recorded.
     """
-    rows = await pool.fetch(
-        SETTLE,
+    arguments = (
         [r.message_id for r in results],
         [r.lease_id for r in results],
         [r.state for r in results],
@@ -76,7 +78,6 @@ async def settle(pool: Pool, results: Sequence[Settlement], *, replica: str) -> 
         [r.receipt_id for r in results],
         [r.error for r in results],
         [r.retry_in for r in results],
-        [r.number for r in results],
         [r.tick_no for r in results],
         [r.started_at for r in results],
         [r.duration_ms for r in results],
@@ -85,4 +86,5 @@ async def settle(pool: Pool, results: Sequence[Settlement], *, replica: str) -> 
         [r.excerpt for r in results],
         replica,
     )
-    return {row["id"] for row in rows}
+    rows = await on_its_day(pool, lambda: pool.fetch(SETTLE, *arguments))
+    return {row["message_id"] for row in rows}

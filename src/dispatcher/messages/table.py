@@ -1,6 +1,20 @@
-"""The messages table, the attempts made for each message, and the states a message can be in."""
+"""The messages table, the attempts made for each message, and the states a message can be in.
 
-from enum import StrEnum
+`messages` is one table to whoever reads it or inserts into it. Postgres keeps its rows apart by state, and a change of
+state moves the row: what was sent, however much, does not make the search for what is due any longer.
+
+| part | holds | indexes |
+|---|---|---|
+| `messages_pending` | `pending` | `due` (lane, priority, deliver_at, id): what is claimed, in the order of claiming; `id`; `recipient` |
+| `messages_sending` | `sending`: never more than what is on the wire | `id`; `leased` (leased_until): what the rescuer looks through |
+| `messages_held` | `failed`, `uncertain`, `cancelled` | `state` (lane, state, id); `id`; `recipient`; `since` (held_at) |
+| `messages_sent_YYYYMMDD` | `sent`, by day of `sent_at` in UTC | `newest` (lane, sent_at, id); `id`; `recipient` |
+
+`attempts` is kept by day as well. `retention.py` makes the days ahead of time and drops those that are too old. No
+uniqueness is declared over all parts: ids come from one sequence, and no move makes two rows of one.
+"""
+
+from enum import IntEnum, StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -11,7 +25,6 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -42,26 +55,32 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-def _one_of(column: str, values: type[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+class Priority(IntEnum):
+    """What goes first, as it is stored."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
 
 
 messages = Table(
     "messages",
     metadata,
-    Column("id", BigInteger, Identity(always=False), primary_key=True),
+    Column("id", BigInteger, Identity(always=False), nullable=False),
     Column("lane", Text, nullable=False, server_default="webhook"),
     Column("recipient_phone", Text, nullable=False),
     Column("content", Text, nullable=False),
     Column("state", Text, nullable=False, server_default=State.PENDING),
     Column("sent_status", Boolean, nullable=False, server_default=false()),
     Column("sent_at", DateTime(timezone=True)),
+    Column("priority", SmallInteger, nullable=False, server_default=text(str(int(Priority.NORMAL)))),
     Column("deliver_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("attempt_count", SmallInteger, nullable=False, server_default=text("0")),
     Column("lease_id", Uuid),
     Column("leased_until", DateTime(timezone=True)),
     Column("receipt_id", Text),
     Column("last_error", Text),
+    Column("held_at", DateTime(timezone=True)),  # since when it is failed, uncertain or cancelled
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint(
         f"recipient_phone <> '' AND char_length(recipient_phone) <= {RECIPIENT_LENGTH}", name="recipient"
@@ -71,34 +90,19 @@ messages = Table(
         f"ELSE {CONTENT_LENGTH} END",
         name="content_length",
     ),
-    CheckConstraint(_one_of("state", State), name="state"),
+    CheckConstraint(f"priority BETWEEN {min(Priority):d} AND {max(Priority):d}", name="priority"),
     CheckConstraint("sent_status = (state = 'sent')", name="sent_status"),
     CheckConstraint("(sent_at IS NOT NULL) = (state = 'sent')", name="sent_at"),
     CheckConstraint(
         "(lease_id IS NOT NULL) = (state = 'sending') AND (leased_until IS NOT NULL) = (state = 'sending')",
         name="lease",
     ),
-    # What is unsent and may be claimed, in the order it is claimed in.
-    Index("messages_due", "lane", "deliver_at", "id", postgresql_where=text("state = 'pending'")),
-    # What the rescuer looks through: never longer than what is being sent.
-    Index("messages_leased", "leased_until", postgresql_where=text("state = 'sending'")),
-    # The list of sent messages, newest first, page by page.
-    Index("messages_sent", "lane", "sent_at", "id", postgresql_where=text("state = 'sent'")),
-    # What a person looks at and decides about.
-    Index(
-        "messages_ended",
-        "lane",
-        "state",
-        "id",
-        postgresql_where=text("state IN ('failed', 'uncertain', 'cancelled')"),
-    ),
+    postgresql_partition_by="LIST (state)",
 )
 
 attempts = Table(
     "attempts",
     metadata,
-    # No foreign key: it would cost a lock on the message's row for every attempt, to guard against a delete
-    # that nothing here does.
     Column("message_id", BigInteger, nullable=False),
     Column("number", SmallInteger, nullable=False),
     Column("tick_no", BigInteger),
@@ -109,6 +113,10 @@ attempts = Table(
     Column("status", SmallInteger),
     Column("error", Text),
     Column("response_excerpt", Text),
-    PrimaryKeyConstraint("message_id", "number"),
+    Column("settled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("outcome IN ('delivered', 'retry', 'rejected', 'interrupted')", name="outcome"),
+    # No foreign key: it would cost a lock on the message's row for every attempt, to guard against a delete
+    # that nothing here does. No primary key either: it would have to hold the day.
+    Index("attempts_message", "message_id", "number"),
+    postgresql_partition_by="RANGE (settled_at)",
 )

@@ -1,0 +1,48 @@
+"""Upkeep: keeps the tables fit for what comes, and rids them of what is too old. Every replica does it."""
+
+from datetime import timedelta
+
+import structlog
+
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import pause
+from dispatcher.kernel.db import TROUBLE, Pool
+from dispatcher.kernel.live import Live
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.retention import HELD_BATCH, delete_held, drop_days, make_days
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 900.0
+REST_SECONDS = 0.2
+"""Between two batches of deletes, for whoever else uses the table."""
+
+
+class Upkeep:
+    """Makes days ahead and drops those older than `retention_days`."""
+
+    def __init__(self, pool: Pool, live: Live[LiveConfig]) -> None:
+        self._pool = pool
+        self._live = live
+
+    async def run(self) -> None:
+        """Keep everything up forever, through any outage of Postgres."""
+        failures = 0
+        while True:
+            try:
+                await self.once()
+                failures = 0
+            except TROUBLE as error:
+                failures += 1
+                log.warning("upkeep_failed", error=str(error) or type(error).__name__)
+            await pause(backoff.delay(failures, base=1.0, cap=60.0) if failures else EVERY_SECONDS)
+
+    async def once(self) -> None:
+        """Everything once."""
+        keep = timedelta(days=self._live.value.retention_days)
+        made = await make_days(self._pool)
+        dropped = await drop_days(self._pool, keep=keep)
+        if made or dropped:
+            log.info("days_kept", made=made, dropped=dropped)
+        while await delete_held(self._pool, keep=keep) == HELD_BATCH:
+            await pause(REST_SECONDS)

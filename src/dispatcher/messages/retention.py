@@ -1,0 +1,153 @@
+"""Retention: the days of sent messages and attempts, made before they begin and dropped when they are too old.
+
+A dropped day leaves no dead rows and no bloat, and takes a lock for milliseconds. What is held (failed, cancelled) is
+little and is deleted in small batches; `uncertain` is never deleted: a person has still to decide about it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
+
+import asyncpg
+
+from dispatcher.kernel.db import Connection, Pool
+
+T = TypeVar("T")
+
+DAYS_AHEAD = 7
+"""How long results can be written after the last time that anything could make a day's part."""
+KEPT_BY_DAY = ("messages_sent", "attempts")
+LOCK_SECONDS = 1.0
+"""How long a drop waits for readers, with everybody else waiting behind it; then it is left for the next time."""
+HELD_BATCH = 1000
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('dispatcher retention'))"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The part of a table that holds one day (UTC)."""
+
+    parent: str
+    day: date
+
+    @property
+    def name(self) -> str:
+        """The part's own name."""
+        return f"{self.parent}_{self.day:%Y%m%d}"
+
+    @classmethod
+    def of(cls, parent: str, name: str) -> "Day | None":
+        """The day that this part of the parent holds; None for a part that somebody else made."""
+        try:
+            return cls(parent, datetime.strptime(name, f"{parent}_%Y%m%d").replace(tzinfo=UTC).date())
+        except ValueError:
+            return None
+
+
+async def on_its_day(pool: Pool, write: Callable[[], Awaitable[T]]) -> T:
+    """What this write answers; the days it may need are made if they are missing, and it is made again."""
+    try:
+        return await write()
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name is not None:
+            raise
+        await make_days(pool)  # only "no partition for the row" comes without a constraint's name
+        return await write()
+
+
+async def make_days(pool: Pool) -> list[str]:
+    """Make the parts that are missing from yesterday to DAYS_AHEAD from now, on Postgres's clock. Their names.
+
+    Writers and readers are not held up: a part is made on the side and attached.
+    """
+    made = []
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_ONE_AT_A_TIME)
+        today = await _today(connection)
+        for parent in KEPT_BY_DAY:
+            there = {day.day for day in await _days(connection, parent)}
+            for offset in range(-1, DAYS_AHEAD + 1):
+                wanted = Day(parent, today + timedelta(days=offset))
+                if wanted.day not in there:
+                    await _make(connection, wanted)
+                    made.append(wanted.name)
+    return made
+
+
+async def drop_days(pool: Pool, *, keep: timedelta) -> list[str]:
+    """Drop the parts whose every row is older than `keep`. The names of those dropped.
+
+    A part that somebody is reading for longer than LOCK_SECONDS stays until the next time.
+    """
+    async with pool.acquire() as connection:
+        oldest = await _today(connection) - keep
+        old = [
+            day
+            for parent in KEPT_BY_DAY
+            for day in await _days(connection, parent)
+            if day.day + timedelta(days=1) <= oldest
+        ]
+        return [day.name for day in old if await _dropped(connection, day)]
+
+
+async def delete_held(pool: Pool, *, keep: timedelta) -> int:
+    """Delete one batch of the failed and cancelled messages that came to be so longer ago. How many."""
+    deleted = await pool.fetch(
+        """
+        DELETE FROM messages_held WHERE ctid = ANY (ARRAY (
+            SELECT ctid FROM messages_held
+            WHERE held_at < now() - $1::interval AND state <> 'uncertain'
+            ORDER BY held_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING id
+        """,
+        keep,
+        HELD_BATCH,
+    )
+    return len(deleted)
+
+
+async def last_day(pool: Pool) -> date | None:
+    """The last day, UTC, that results can be written on; None when there is none at all."""
+    async with pool.acquire() as connection:
+        ends = [
+            max((day.day for day in await _days(connection, parent)), default=None) for parent in KEPT_BY_DAY
+        ]
+    return min((end for end in ends if end is not None), default=None) if all(ends) else None
+
+
+async def _make(connection: Connection, day: Day) -> None:
+    begins, ends = (f"{moment.isoformat()} 00:00:00+00" for moment in (day.day, day.day + timedelta(days=1)))
+    await connection.execute(
+        f"CREATE TABLE {day.name} (LIKE {day.parent} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING STORAGE)"
+    )
+    await connection.execute(
+        f"ALTER TABLE {day.parent} ATTACH PARTITION {day.name} FOR VALUES FROM ('{begins}') TO ('{ends}')"
+    )
+
+
+async def _dropped(connection: Connection, day: Day) -> bool:
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
+            await connection.execute(f"DROP TABLE IF EXISTS {day.name}")
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        return False
+    return True
+
+
+async def _days(connection: Connection, parent: str) -> list[Day]:
+    rows = await connection.fetch(
+        """
+        SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid
+        WHERE inhparent = to_regclass($1)
+        """,
+        parent,
+    )
+    return [day for row in rows if (day := Day.of(parent, row["relname"])) is not None]
+
+
+async def _today(connection: Connection) -> date:
+    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    return today
