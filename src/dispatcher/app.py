@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -12,12 +14,13 @@ from fastapi.responses import RedirectResponse
 from dispatcher import __version__
 from dispatcher.channels.webhook import Target, WebhookChannel
 from dispatcher.delivery.lane import ChannelPool, Lane, Terms
-from dispatcher.delivery.pace import Pace
+from dispatcher.delivery.pace import Pace, Probing
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
@@ -79,6 +82,7 @@ def webhook_terms(config: LiveConfig) -> Terms:
             blocked=None
             if config.webhook_url
             else "webhook_url is not set; put it into etcd or the YAML file",
+            probing=_probing(config),
         ),
         target=_webhook_target(config),
         concurrency=config.webhook_concurrency,
@@ -87,7 +91,20 @@ def webhook_terms(config: LiveConfig) -> Terms:
         max_attempts=config.max_attempts,
         backoff_base=config.backoff_base,
         backoff_cap=config.backoff_cap,
+        retry_after_cap=config.retry_after_cap,
+        breaker_failures=config.breaker_failures,
         hold_uncertain=config.on_uncertain == "hold",
+    )
+
+
+def _probing(config: LiveConfig) -> Probing | None:
+    if not config.webhook_url or not config.breaker_failures:
+        return None
+    return Probing(
+        # the address itself may hold a token, and the schedule is there for people to look at
+        target=sha256(config.webhook_url.encode()).hexdigest()[:16],
+        base=timedelta(seconds=config.breaker_base),
+        cap=timedelta(seconds=config.breaker_cap),
     )
 
 
@@ -194,7 +211,9 @@ async def _delivering(
         stack.push_async_callback(channels.close)
         publisher = StatePublisher(redis)
         await stack.enter_async_context(background("state publisher", publisher.run))
-        parts = PumpParts(lane, follower.live, pool, settler, channels, follower.catch_up)
+        target = TargetWatch(pool, lane.name)
+        await stack.enter_async_context(background("target watch", target.run))
+        parts = PumpParts(lane, follower.live, pool, settler, channels, follower.catch_up, target)
         tuner = Tuner(lane, follower.live, pool, keep=follower.keep)
         ticker = Ticker(parts, publisher, tuner, replica=replica)
         with suppress(*UNAVAILABLE):  # the loop goes on trying

@@ -44,7 +44,10 @@ class LiveConfigHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """`healthy`; `degraded` without Redis or etcd, or with refused live values; `unhealthy` without Postgres."""
+    """`healthy`; `unhealthy` without Postgres; `degraded` without Redis or etcd, or with something to look after.
+
+    That is a refused live value, or a target that fails so that the lane has paused.
+    """
 
     status: Literal["healthy", "degraded", "unhealthy"]
     service: str
@@ -92,7 +95,10 @@ def health_routes(
             "etcd": _part(etcd.problem),
         }
         degraded = (
-            any(part.status == "down" for part in parts.values()) or follower.refused or follower.emptied
+            any(part.status == "down" for part in parts.values())
+            or follower.refused
+            or follower.emptied
+            or (seen is not None and seen.target_paused)
         )
         if postgres.status == "down":
             response.status_code = 503

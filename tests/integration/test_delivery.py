@@ -17,6 +17,7 @@ from dispatcher.delivery.lane import ChannelPool, Lane
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.kernel.clock import utc_now, wait_for
@@ -71,7 +72,8 @@ class Cluster:
         lane = Lane(LANE, webhook_terms, lambda _: self.channel)
         redis = BoundedRedis(self._redis_url, password=None, db=0)
         settler = Settler(self.pool, redis, RecentSent(redis), lane=LANE, replica=name)
-        parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane), self.nothing)
+        target = TargetWatch(self.pool, LANE)
+        parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane), self.nothing, target)
         publisher = StatePublisher(redis)
         tuner = Tuner(lane, self.live, self.pool, keep=self.nothing)
         ticker = Ticker(parts, publisher, tuner, replica=name)
@@ -79,6 +81,7 @@ class Cluster:
             stack.push_async_callback(redis.close)
             await stack.enter_async_context(background("settler", settler.run))
             await stack.enter_async_context(background("publisher", publisher.run))
+            await stack.enter_async_context(background("target watch", target.run))
             await stack.enter_async_context(background("tuner", tuner.run))
             await stack.enter_async_context(draining("ticker", ticker.run, ticker.stop, seconds=10))
             yield ticker

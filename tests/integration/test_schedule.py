@@ -42,7 +42,15 @@ async def test_every_field_comes_back_as_it_was_written(pool: Pool) -> None:
     wanted = replace(
         before,
         running=False,
-        pace=pace.Pace(7, timedelta(days=1, microseconds=1), 9, auto_sending=False, blocked="why"),
+        pace=pace.Pace(
+            7,
+            timedelta(days=1, microseconds=1),
+            9,
+            auto_sending=False,
+            blocked="why",
+            probing=pace.Probing("there", timedelta(microseconds=100_001), timedelta(hours=1)),
+        ),
+        probes=3,
         anchor_at=before.anchor_at + timedelta(microseconds=1),
         anchor_no=5,
         next_no=6,

@@ -26,6 +26,8 @@ TERMS = Terms(
     max_attempts=3,
     backoff_base=5,
     backoff_cap=60,
+    retry_after_cap=600,
+    breaker_failures=20,
     hold_uncertain=False,
 )
 

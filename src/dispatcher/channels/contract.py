@@ -40,6 +40,10 @@ class Retry:
     excerpt: str | None = None
     maybe_delivered: bool = False
     """The message was on its way and no answer came: the receiver may have it."""
+    retry_after: float | None = None
+    """How many seconds the receiver asks to be left alone, if it does."""
+    target_failed: bool = False
+    """Nobody answered, or only to say that the receiver itself is broken: other messages would fare no better."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pyreqwest.response import Response
 
 from dispatcher import __version__
 from dispatcher.channels.contract import Envelope, Outcome, Rejected, Retry
-from dispatcher.channels.webhook_answer import REDIRECTION, error_text, maybe_delivered, outcome_of
+from dispatcher.channels.webhook_answer import SUCCESS, Answer, error_text, maybe_delivered, outcome_of
 from dispatcher.kernel.clock import utc_now
 
 MAX_BODY_BYTES = 64 * 1_024
@@ -52,21 +52,23 @@ class WebhookChannel:
         After a cancellation the request itself may go on until `seconds` are over: its end is unknown.
         """
         if self._url is None:
-            return Retry(self._unusable)
+            return Retry(self._unusable, target_failed=True)
         try:
             payload = orjson.dumps({"to": envelope.recipient, "content": envelope.content})
         except orjson.JSONEncodeError:  # half a surrogate pair; it will not become whole by waiting
             return Rejected("recipient or content is not valid Unicode text")
         cancellations = _cancellations()
         at = utc_now()
-        status, location, failure, on_its_way = 0, None, "", True
+        status, failure, on_its_way = 0, "", True
+        location = retry_after = None
         body = bytearray()
         try:
             async with self._request(self._url, envelope, payload, at, seconds) as response:
                 # Kept before the body is read: what goes wrong after it changes nothing about the answer.
                 status, at = response.status, utc_now()
-                if status in REDIRECTION:
+                if status not in SUCCESS:
                     location = _header(response, "location")
+                    retry_after = _header(response, "retry-after")
                 await _read(response, body, cancellations)
         except RequestTimeoutError:
             failure = f"no answer within {seconds:g} s"
@@ -75,8 +77,9 @@ class WebhookChannel:
             on_its_way = maybe_delivered(error)
         _raise_a_lost_cancellation(cancellations)
         if not status:
-            return Retry(failure, maybe_delivered=on_its_way)
-        return outcome_of(status, bytes(body), at=at, location=location, url=self._url)
+            return Retry(failure, maybe_delivered=on_its_way, target_failed=True)
+        answer = Answer(status, bytes(body), at, location=location, retry_after=retry_after)
+        return outcome_of(answer, self._url)
 
     async def close(self) -> None:
         """Give up the connections."""

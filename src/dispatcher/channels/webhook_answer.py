@@ -1,6 +1,7 @@
 """What a webhook's answer, or the lack of one, means: status, body and transport errors become an outcome."""
 
 import math
+from dataclasses import dataclass
 from datetime import datetime
 from http.client import responses
 
@@ -9,12 +10,14 @@ from pyreqwest.exceptions import BuilderError, PyreqwestError
 from pyreqwest.http import Url
 
 from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
+from dispatcher.channels.retry_after import retry_after_seconds
 
 EXCERPT_CHARACTERS = 1_024
 RECEIPT_ID_CHARACTERS = 256
 SUCCESS = range(200, 300)
 REDIRECTION = range(300, 400)
 CLIENT_ERROR = range(400, 500)
+SERVER_ERROR = range(500, 600)
 
 _REFUSED_FOR_NOW = frozenset({408, 425, 429})
 _CHECK = {
@@ -22,7 +25,7 @@ _CHECK = {
     403: "check webhook_auth_key",
     404: "check webhook_url",
     405: "check webhook_url",
-    410: "check webhook_url",
+    410: "it says that it is gone for good; set webhook_url to another address",
 }
 _EXACT_FLOATS = 2**53
 
@@ -45,19 +48,34 @@ _CAUSES = (
 )
 
 
-def outcome_of(status: int, body: bytes, *, at: datetime, location: str | None, url: Url) -> Outcome:
-    """The outcome of an answer that came `at`. `body` may be cut short: all it can cost is the `messageId`."""
-    excerpt = excerpt_of(body)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for a request."""
+
+    status: int
+    body: bytes
+    """Its beginning, perhaps: all that a body cut short can cost is the `messageId`."""
+    at: datetime
+    location: str | None = None
+    retry_after: str | None = None
+
+
+def outcome_of(answer: Answer, url: Url) -> Outcome:
+    """What the answer to a request to `url` means."""
+    status, excerpt = answer.status, excerpt_of(answer.body)
     if status in SUCCESS:
-        return Delivered(at=at, status=status, receipt_id=receipt_id_of(body), excerpt=excerpt)
+        return Delivered(at=answer.at, status=status, receipt_id=receipt_id_of(answer.body), excerpt=excerpt)
+    wish = retry_after_seconds(answer.retry_after, answer.at)
     if status in REDIRECTION:
-        return Retry(_redirect_text(status, location, url), status=status, excerpt=excerpt)
+        error = _redirect_text(status, answer.location, url)
+        return Retry(error, status=status, excerpt=excerpt, retry_after=wish)
     error = f"the webhook answered {status} {responses.get(status, '')}".rstrip()
     if status in _CHECK:
         error = f"{error}: {_CHECK[status]}"
     if status in CLIENT_ERROR and status not in _REFUSED_FOR_NOW:
         return Rejected(error, status=status, excerpt=excerpt)
-    return Retry(error, status=status, excerpt=excerpt)
+    broken = status in SERVER_ERROR
+    return Retry(error, status=status, excerpt=excerpt, retry_after=wish, target_failed=broken)
 
 
 def maybe_delivered(error: PyreqwestError) -> bool:

@@ -24,8 +24,8 @@ def status(
 ) -> None:
     """Show what works, what does not, when the next tick is due, and which live values are refused.
 
-    Ends with 0 when healthy, 1 when degraded (no Redis, no etcd, a refused live value), and 2 when unhealthy (no
-    Postgres) or when no service answers: so a script can ask.
+    Ends with 0 when healthy, 1 when degraded (no Redis, no etcd, a refused live value, a target that fails), and 2
+    when unhealthy (no Postgres) or when no service answers: so a script can ask.
 
     Examples:
       dispatcher status
@@ -73,6 +73,9 @@ def _scheduler(state: dict[str, Any]) -> list[tuple[str, Text]]:
     word, colour = ("running", "green") if state["running"] else ("stopped", "yellow")
     if state["running"] and state["blocked"]:
         word, colour = f"blocked: {state['blocked']}", "red"
+    elif state["target_paused"]:
+        word = f"paused: the target fails; {state['probes']} probes so far, goes on by itself when one is answered"
+        colour = "red"
     pace = f"{state['rate_limit']} messages every {state['interval_seconds']:g} s"
     rows = [("scheduler", Text(word, colour)), ("pace", Text(pace))]
     if state["next_tick_at"] is not None:

@@ -37,7 +37,11 @@ def conclude(
             elif message.attempt < terms.max_attempts:
                 state = State.PENDING
                 seconds = backoff.delay(
-                    message.attempt, base=terms.backoff_base, cap=terms.backoff_cap, jitter=jitter
+                    message.attempt,
+                    base=terms.backoff_base,
+                    cap=terms.backoff_cap,
+                    at_least=min(outcome.retry_after or 0.0, terms.retry_after_cap),
+                    jitter=jitter,
                 )
                 retry_in = timedelta(seconds=seconds)
         case Rejected():

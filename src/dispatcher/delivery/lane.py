@@ -23,6 +23,10 @@ class Terms:
     max_attempts: int
     backoff_base: float
     backoff_cap: float
+    retry_after_cap: float
+    """The most seconds that a receiver's wish to be left alone is heeded."""
+    breaker_failures: int
+    """Failures of the target in a row, met by one replica, that pause the lane; 0 never does."""
     hold_uncertain: bool
     """Hold a message that the receiver may have for a person, instead of sending it again."""
 

@@ -7,7 +7,19 @@ Postgres's, so that it means the same to every replica.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from dispatcher.kernel import backoff
 from dispatcher.kernel.live import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """How a lane that paused because its target fails finds out that it is back."""
+
+    target: str
+    """Stands for where messages go, without saying it. Another one ends the pause."""
+    base: timedelta
+    """From the pause to the first probe; doubles with each."""
+    cap: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,8 @@ class Pace:
     auto_sending: bool
     blocked: str | None
     """Why nothing can be sent at all (no webhook_url, say); None when it can."""
+    probing: Probing | None = None
+    """None: the lane never pauses by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,8 @@ class Schedule:
     """Ticks given up so far because more than `queue_capacity` had been missed."""
     origin: Origin | None
     version: int
+    probes: int = 0
+    """0 while the target answers. Else the lane is paused, and the next tick is this probe, from 1."""
 
     @property
     def active(self) -> bool:
@@ -49,6 +65,20 @@ class Schedule:
     def next_at(self) -> datetime:
         """When the next tick is due."""
         return self.anchor_at + (self.next_no - self.anchor_no) * self.pace.interval
+
+    @property
+    def probe_delay(self) -> timedelta:
+        """How long the next probe waits; nothing while the target answers."""
+        probing = self.pace.probing
+        if self.probes == 0 or probing is None:
+            return timedelta(0)
+        base, cap = probing.base.total_seconds(), probing.cap.total_seconds()
+        return timedelta(seconds=backoff.delay(self.probes, base=base, cap=cap, jitter=lambda: 0.0))
+
+    @property
+    def furthest(self) -> timedelta:
+        """The most that the next tick is ever away."""
+        return max(self.pace.interval, self.probe_delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +94,26 @@ class Tick:
     """How many ticks were due when it was claimed, itself included."""
     dropped: int
     """How many missed ticks were given up just before it."""
+    grid_no: int = 0
+    """Number of the first tick of its grid: another one means that the lane has resumed in between."""
+    probe: bool = False
+    """Claimed in a pause, to find out whether the target answers again."""
 
 
 def ticks_waiting(schedule: Schedule, now: datetime) -> int:
     """How many ticks are due and not claimed."""
     if not schedule.active or now < schedule.next_at:
         return 0
+    if schedule.probes:
+        return 1  # what falls into a pause is not missed, it does not exist
     return (now - schedule.next_at) // schedule.pace.interval + 1
 
 
 def claim_tick(schedule: Schedule, now: datetime) -> tuple[Schedule, Tick] | None:
     """The schedule after its next due tick was claimed, and the tick; None when none is due.
 
-    Of the missed ticks the latest `queue_capacity` are made up, one at a time; older ones are dropped.
+    Of the missed ticks the latest `queue_capacity` are made up, one at a time; older ones are dropped. In a pause
+    the tick is a probe, for one message, and the next one is put off at once: whoever claims it may die in it.
     """
     waiting = ticks_waiting(schedule, now)
     if waiting == 0:
@@ -91,12 +128,25 @@ def claim_tick(schedule: Schedule, now: datetime) -> tuple[Schedule, Tick] | Non
         dropped_ticks=schedule.dropped_ticks + dropped,
         version=schedule.version + 1,
     )
-    pace = schedule.pace
-    return after, Tick(schedule.lane, no, due_at, pace.rate_limit, pace.interval, waiting - dropped, dropped)
+    probe = schedule.probes > 0
+    tick = Tick(
+        lane=schedule.lane,
+        no=no,
+        due_at=due_at,
+        rate_limit=1 if probe else schedule.pace.rate_limit,
+        interval=schedule.pace.interval,
+        waiting=waiting - dropped,
+        dropped=dropped,
+        grid_no=schedule.anchor_no,
+        probe=probe,
+    )
+    if probe:
+        after = replace(_paused(after, now, probes=schedule.probes + 1), version=after.version)
+    return after, tick
 
 
 def start(schedule: Schedule, now: datetime) -> Schedule:
-    """Run: the next tick is due now, but never sooner than one interval after the last one."""
+    """Run: the next tick is due now, but never sooner than one interval after the last one. Ends a pause."""
     if schedule.running:
         return schedule
     return _resumed(replace(schedule, running=True), now)
@@ -111,39 +161,79 @@ def stop(schedule: Schedule) -> Schedule:
 
 def resume(schedule: Schedule, now: datetime) -> Schedule:
     """Let go of ticks that were missed because nothing could be sent, as after a start."""
-    return _resumed(schedule, now) if schedule.active else schedule
+    return _resumed(schedule, now) if schedule.active and not schedule.probes else schedule
+
+
+def trip(schedule: Schedule, tick: Tick, target: str, now: datetime) -> Schedule:
+    """Pause: too many attempts in a row failed at the target, the last of them in this tick.
+
+    Changes nothing when that is old news: the lane has paused, resumed, stopped or got another target since.
+    """
+    probing = schedule.pace.probing
+    on_this_grid = tick.no >= schedule.anchor_no
+    if not schedule.active or schedule.probes or not on_this_grid or not probing or probing.target != target:
+        return schedule
+    return _paused(schedule, now, probes=1)
+
+
+def recover(schedule: Schedule, target: str, now: datetime) -> Schedule:
+    """End the pause: this target has answered a probe. The next tick is due as after a start."""
+    probing = schedule.pace.probing
+    if not schedule.probes or not probing or probing.target != target:
+        return schedule
+    return _resumed(schedule, now)
 
 
 def retune(schedule: Schedule, pace: Pace, origin: Origin | None, now: datetime) -> Schedule:
     """Take over a new pace, unless the schedule already follows a later revision of etcd.
 
     A new interval moves the next tick to last tick + new interval, or to now if that has passed; missed ticks of
-    the old interval are not made up at the new one. A lane that was blocked resumes as after a start. A change of `auto_sending` starts or stops; the last word wins.
+    the old interval are not made up at the new one. A lane that was blocked resumes as after a start, and so does
+    one that is paused when it gets another target. A change of `auto_sending` starts or stops; the last word wins.
     """
-    if schedule.origin == origin and schedule.pace.blocked is None:
+    if schedule.origin == origin and schedule.pace.blocked is None and pace.blocked is not None:
         # Another replica can send by the same etcd: this one, which cannot, must not block it.
-        pace = replace(pace, blocked=None)
+        pace = replace(pace, blocked=None, probing=schedule.pace.probing)
     if not _is_news(schedule.origin, origin) or (schedule.pace == pace and schedule.origin == origin):
         return schedule
     after = replace(schedule, pace=pace, origin=origin, version=schedule.version + 1)
     unblocked = schedule.pace.blocked is not None and pace.blocked is None
-    if pace.interval != schedule.pace.interval or unblocked:
+    if unblocked or (schedule.probes and _target(pace) != _target(schedule.pace)):
         after = replace(_resumed(after, now), version=after.version)
+    elif pace.interval != schedule.pace.interval or (
+        schedule.probes and pace.probing != schedule.pace.probing
+    ):
+        after = replace(_anchored(after, now), version=after.version)
     if pace.auto_sending != schedule.pace.auto_sending:
         after = replace(start(after, now) if pace.auto_sending else stop(after), version=after.version)
     return after
 
 
 def rewound(schedule: Schedule, now: datetime) -> Schedule:
-    """Undo a wall clock that was set back: no tick is ever further away than one interval."""
-    if schedule.next_at - now <= schedule.pace.interval:
+    """Undo a wall clock that was set back: no tick is ever further away than an interval, or a probe's delay."""
+    if schedule.next_at - now <= schedule.furthest:
         return schedule
-    return _resumed(replace(schedule, last_at=now), now)
+    return _anchored(replace(schedule, last_at=now), now)
 
 
 def _resumed(schedule: Schedule, now: datetime) -> Schedule:
-    soonest = now if schedule.last_at is None else max(now, schedule.last_at + schedule.pace.interval)
+    return _anchored(replace(schedule, probes=0), now)
+
+
+def _paused(schedule: Schedule, now: datetime, *, probes: int) -> Schedule:
+    return _anchored(replace(schedule, probes=probes), now)
+
+
+def _anchored(schedule: Schedule, now: datetime) -> Schedule:
+    """A new grid from the next tick on: due now, or after a probe's delay, and an interval after the last one."""
+    soonest = now + schedule.probe_delay
+    if schedule.last_at is not None:
+        soonest = max(soonest, schedule.last_at + schedule.pace.interval)
     return replace(schedule, anchor_at=soonest, anchor_no=schedule.next_no, version=schedule.version + 1)
+
+
+def _target(pace: Pace) -> str | None:
+    return None if pace.probing is None else pace.probing.target
 
 
 def _is_news(known: Origin | None, told: Origin | None) -> bool:

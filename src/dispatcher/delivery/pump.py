@@ -14,6 +14,7 @@ from dispatcher.delivery.conclude import Timing, conclude
 from dispatcher.delivery.lane import BorrowedChannel, ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticks import TickCounts
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import UNAVAILABLE, Pool
@@ -60,6 +61,7 @@ class PumpParts:
     channels: ChannelPool
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
+    target: TargetWatch
 
     def terms(self) -> Terms:
         """The lane's terms at this moment."""
@@ -201,6 +203,8 @@ class Pump:
         )
         started_at, began = utc_now(), perf_counter()
         outcome = await ready.borrowed.channel.deliver(envelope, seconds=terms.attempt_seconds)
+        if self._parts.target.heard(outcome, self._tick, terms):
+            self.stop()
         timing = Timing(started_at, perf_counter() - began, self._tick.no)
         result = conclude(message, outcome, timing, terms, jitter=random.random)
         self._unsettled += 1

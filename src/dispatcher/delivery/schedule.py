@@ -7,12 +7,12 @@ a lock that somebody could die with.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
 from dispatcher.delivery import pace
-from dispatcher.delivery.pace import Pace, Schedule, Tick
+from dispatcher.delivery.pace import Pace, Probing, Schedule, Tick
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import UnavailableError
 from dispatcher.kernel.live import Origin
@@ -39,8 +39,8 @@ async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> 
     made = await pool.fetchval(
         """
         INSERT INTO schedules (lane, running, blocked, rate_limit, tick_interval, queue_capacity, auto_sending,
-                               anchor_at, anchor_no, next_no, epoch, revision)
-        SELECT $1, $6, $2, $3, $4, $5, $6, clock_timestamp(), next_no, next_no, $7, $8
+                               anchor_at, anchor_no, next_no, epoch, revision, target, probe_base, probe_cap)
+        SELECT $1, $6, $2, $3, $4, $5, $6, clock_timestamp(), next_no, next_no, $7, $8, $9, $10, $11
         FROM (SELECT coalesce(max(no) + 1, 0) AS next_no FROM ticks WHERE lane = $1) AS history
         ON CONFLICT (lane) DO NOTHING
         RETURNING true
@@ -52,6 +52,7 @@ async def create(pool: Pool, lane: str, wanted: Pace, origin: Origin | None) -> 
         wanted.queue_capacity,
         wanted.auto_sending,
         *_stored(origin),
+        *_stored_probing(wanted.probing),
     )
     return made is not None
 
@@ -94,7 +95,7 @@ WITH turn AS MATERIALIZED (
 UPDATE schedules
 SET running = $3, blocked = $4, rate_limit = $5, tick_interval = $6, queue_capacity = $7, auto_sending = $8,
     anchor_at = $9, anchor_no = $10, next_no = $11, last_at = $12, dropped_ticks = $13,
-    epoch = $14, revision = $15, version = version + 1, changed_at = clock_timestamp()
+    epoch = $14, revision = $15, probes = $16, target = $17, probe_base = $18, probe_cap = $19, version = version + 1, changed_at = clock_timestamp()
 FROM turn
 WHERE lane = $1 AND version = $2
 RETURNING lane
@@ -102,7 +103,7 @@ RETURNING lane
 _SWAP_AND_TICK = f"""
 WITH moved AS ({_SWAP})
 INSERT INTO ticks (lane, no, due_at, replica, rate_limit, tick_interval, waiting, dropped)
-SELECT lane, $16, $17, $18, $5, $6, $19, $20 FROM moved
+SELECT lane, $20, $21, $22, $23, $6, $24, $25 FROM moved
 RETURNING lane
 """
 
@@ -125,15 +126,17 @@ async def _swap(
         wanted.last_at,
         wanted.dropped_ticks,
         *_stored(wanted.origin),
+        wanted.probes,
+        *_stored_probing(wanted.pace.probing),
     )
     if tick is None:
         return await pool.fetchval(_SWAP, *arguments) is not None
-    ticked = (tick.no, tick.due_at, replica, tick.waiting, tick.dropped)
+    ticked = (tick.no, tick.due_at, replica, tick.rate_limit, tick.waiting, tick.dropped)
     return await pool.fetchval(_SWAP_AND_TICK, *arguments, *ticked) is not None
 
 
 def _schedule(row: asyncpg.Record) -> Schedule:
-    revision = row["revision"]
+    revision, target = row["revision"], row["target"]
     return Schedule(
         lane=row["lane"],
         running=row["running"],
@@ -143,6 +146,7 @@ def _schedule(row: asyncpg.Record) -> Schedule:
             queue_capacity=row["queue_capacity"],
             auto_sending=row["auto_sending"],
             blocked=row["blocked"],
+            probing=None if target is None else Probing(target, row["probe_base"], row["probe_cap"]),
         ),
         anchor_at=row["anchor_at"],
         anchor_no=row["anchor_no"],
@@ -151,8 +155,13 @@ def _schedule(row: asyncpg.Record) -> Schedule:
         dropped_ticks=row["dropped_ticks"],
         origin=None if revision is None else Origin(row["epoch"], revision),
         version=row["version"],
+        probes=row["probes"],
     )
 
 
 def _stored(origin: Origin | None) -> tuple[int | None, int | None]:
     return (None, None) if origin is None else (origin.epoch, origin.revision)
+
+
+def _stored_probing(probing: Probing | None) -> tuple[str | None, timedelta | None, timedelta | None]:
+    return (None, None, None) if probing is None else (probing.target, probing.base, probing.cap)

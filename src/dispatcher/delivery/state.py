@@ -14,6 +14,10 @@ class SchedulerState(BaseModel):
     lane: str = Field(examples=["webhook"])
     running: bool = Field(description="What /start and /stop switch.")
     blocked: str | None = Field(description="Why nothing is sent although it runs, e.g. no webhook_url.")
+    target_paused: bool = Field(
+        description="The target fails: each tick until it answers is a probe with one message."
+    )
+    probes: int = Field(description="Probes made since the pause began.")
     rate_limit: int = Field(description="Messages per tick, over all replicas.", examples=[2])
     interval_seconds: float = Field(examples=[120.0])
     queue_capacity: int = Field(description="Missed ticks that are made up at most.", examples=[100])
@@ -34,6 +38,8 @@ def scheduler_model(seen: Look, *, blocked_here: str | None = None) -> Scheduler
         lane=schedule.lane,
         running=schedule.running,
         blocked=schedule.pace.blocked or blocked_here,
+        target_paused=schedule.active and schedule.probes > 0,
+        probes=max(0, schedule.probes - 1),
         rate_limit=schedule.pace.rate_limit,
         interval_seconds=schedule.pace.interval.total_seconds(),
         queue_capacity=schedule.pace.queue_capacity,

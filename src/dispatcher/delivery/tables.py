@@ -17,6 +17,11 @@ from sqlalchemy import (
 
 from dispatcher.kernel.schema import metadata
 
+PROBING = (
+    "probes >= 0 AND (probes = 0 OR target IS NOT NULL)"
+    " AND num_nonnulls(target, probe_base, probe_cap) IN (0, 3)"
+)
+
 schedules = Table(
     "schedules",
     metadata,
@@ -36,9 +41,14 @@ schedules = Table(
     Column("revision", BigInteger),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
     Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("probes", Integer, nullable=False, server_default=text("0")),
+    Column("target", Text),
+    Column("probe_base", Interval),
+    Column("probe_cap", Interval),
     CheckConstraint("rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="pace"),
     CheckConstraint("next_no >= anchor_no", name="next_no"),
     CheckConstraint("(epoch IS NULL) = (revision IS NULL)", name="origin"),
+    CheckConstraint(PROBING, name="probing"),
 )
 
 ticks = Table(

@@ -45,6 +45,7 @@ class Ticker:
         self._stopping = False
         self._pump: Pump | None = None
         tuner.signal(self._wake)
+        parts.target.signal(self._wake)
 
     def wake(self) -> None:
         """Look at the schedule now: it was changed by this process."""
@@ -82,9 +83,9 @@ class Ticker:
             if self._behind(seen):
                 self._say_behind(seen)
                 await wait_for(self._wake, BEHIND_SECONDS)
-        elif not self._tuner.tuned or self._parts.terms().pace.blocked is not None:
+        elif not self._may_claim():
             await wait_for(self._wake, LOOK_AGAIN_SECONDS)
-        elif seen.due_in > seen.schedule.pace.interval.total_seconds():
+        elif seen.due_in > seen.schedule.furthest.total_seconds():
             log.warning("database_clock_set_back", next_tick_in=seen.due_in)
             await schedule.change(self._parts.pool, self._lane, pace.rewound)
         elif seen.due_in > 0:
@@ -93,6 +94,11 @@ class Ticker:
             tick = await schedule.claim_tick(self._parts.pool, seen, replica=self._replica)
             if tick is not None:
                 await self._work(tick)
+
+    def _may_claim(self) -> bool:
+        """Not before the schedule knows what this replica knows, and not without an address to send to."""
+        known = self._tuner.tuned and not self._parts.target.undecided
+        return known and self._parts.terms().pace.blocked is None
 
     def _say_behind(self, seen: schedule.Look) -> None:
         """Once for each origin: why this replica claims nothing."""

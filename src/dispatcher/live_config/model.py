@@ -81,6 +81,27 @@ class LiveConfig(BaseModel):
     backoff_cap: Seconds = Field(
         default=3600, ge=0.01, le=86_400, description="The most seconds between two attempts."
     )
+    retry_after_cap: Seconds = Field(
+        default=3600,
+        ge=0,
+        le=86_400,
+        description="The most seconds that a Retry-After of the webhook is heeded.",
+    )
+    breaker_failures: int = Field(
+        default=20,
+        ge=0,
+        le=1_000_000,
+        description="No connection, no answer or 5xx this often in a row pauses the lane; 0 never does.",
+    )
+    breaker_base: Seconds = Field(
+        default=1,
+        ge=0.1,
+        le=86_400,
+        description="Seconds from the pause to the first probe; doubles with each that fails.",
+    )
+    breaker_cap: Seconds = Field(
+        default=60, ge=0.1, le=86_400, description="The most seconds between two probes."
+    )
     on_uncertain: Literal["retry", "hold"] = Field(
         default="retry",
         description="When the receiver may have it: send again with the same id, or hold for a person.",
