@@ -25,6 +25,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_constraint("probing", "schedules")
+    op.drop_constraint("probing", "schedules", type_="check")
     for column in reversed(COLUMNS):
         op.drop_column("schedules", column)

@@ -110,7 +110,8 @@ def _receipt(arrival: Arrival) -> bytes:
 
 
 @asynccontextmanager
-async def running_receiver() -> AsyncIterator[Receiver]:
+async def running_receiver(port: int = 0) -> AsyncIterator[Receiver]:
+    """At that port, or at any that is free."""
     receiver = Receiver()
     conversations: set[asyncio.Task[None]] = set()
 
@@ -120,7 +121,7 @@ async def running_receiver() -> AsyncIterator[Receiver]:
         conversations.add(task)
         task.add_done_callback(conversations.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, backlog=1024)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -82,6 +82,8 @@ async def test_each_answer_has_its_documented_outcome_and_delays_no_other(
             assert len(attempt["response_excerpt"] or "") <= 1024
             assert attempt["duration_ms"] < 1500, "one deadline"
 
+    first, second = (arrival.at for arrival in receiver.arrivals if arrival.content == "429")
+    assert second - first >= 1, "it asked to be left alone for a second"
     spread = await cluster.pool.fetchval(
         "SELECT max(started_at + duration_ms * interval '1 ms') - min(started_at) "
         "FROM attempts WHERE message_id = ANY($1)",
@@ -130,7 +132,12 @@ async def test_a_receiver_that_is_away_costs_attempts_and_the_rate_counts_them(
     """Retries spend the same budget: never more than `rate_limit` attempts a tick."""
     receiver.answer = lambda _: Answer(503, b"")
     await cluster.configure(
-        rate_limit=3, scheduler_interval=0.2, max_attempts=4, backoff_base=0.01, webhook_url=receiver.url
+        rate_limit=3,
+        scheduler_interval=0.2,
+        max_attempts=4,
+        backoff_base=0.01,
+        breaker_failures=0,
+        webhook_url=receiver.url,
     )
     await cluster.insert(6)
     await cluster.start(2)

@@ -5,7 +5,8 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from tests import hostile_receiver as hostile
@@ -23,6 +24,10 @@ ENVELOPE = Envelope(
     message_id=7, recipient="+905551111111", content="hello 👋", attempt=1, correlation_id="c-1"
 )
 OK = "HTTP/1.1 200 OK\r\n"
+
+
+def in_an_hour() -> datetime:
+    return utc_now() + timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
@@ -122,23 +127,28 @@ async def test_no_header_that_a_receiver_sends_makes_the_channel_raise(line: str
 
 def unanswered(error: str) -> Retry:
     """The request was out and no answer came: the receiver may have the message."""
-    return Retry(error, maybe_delivered=True)
+    return Retry(error, maybe_delivered=True, target_failed=True)
+
+
+def broken(error: str, status: int | None = None, excerpt: str | None = None) -> Retry:
+    """It is the receiver that fails, whatever the message."""
+    return Retry(error, status, excerpt, target_failed=True)
 
 
 @pytest.mark.parametrize(
     ("behaviour", "expected"),
     [
-        (hostile.status("500 Oops", b"why"), Retry("the webhook answered 500 Internal Server Error", 500, "why")),
-        (hostile.status("503 x"), Retry("the webhook answered 503 Service Unavailable", 503)),
+        (hostile.status("500 Oops", b"why"), broken("the webhook answered 500 Internal Server Error", 500, "why")),
+        (hostile.status("503 x"), broken("the webhook answered 503 Service Unavailable", 503)),
         (hostile.status("429 x"), Retry("the webhook answered 429 Too Many Requests", 429)),
         (hostile.status("408 x"), Retry("the webhook answered 408 Request Timeout", 408)),
         (hostile.status("425 x"), Retry("the webhook answered 425 Too Early", 425)),
         (hostile.status("404 x"), Rejected("the webhook answered 404 Not Found: check webhook_url", 404)),
-        (hostile.status("410 x"), Rejected("the webhook answered 410 Gone: check webhook_url", 410)),
+        (hostile.status("410 x"), Rejected("the webhook answered 410 Gone: it says that it is gone for good; set webhook_url to another address", 410)),
         (hostile.status("401 x"), Rejected("the webhook answered 401 Unauthorized: check webhook_auth_key", 401)),
         (hostile.status("422 x"), Rejected("the webhook answered 422 Unprocessable Entity", 422)),
         (hostile.status("999 x"), Retry("the webhook answered 999", 999)),
-        (hostile.status("500 x", b"k" * 100_000), Retry("the webhook answered 500 Internal Server Error", 500, "k" * 1_024)),
+        (hostile.status("500 x", b"k" * 100_000), broken("the webhook answered 500 Internal Server Error", 500, "k" * 1_024)),
         (hostile.stalls_after(b"HTTP/1.1 404 x\r\ncontent-length: 9\r\n\r\nno"), Rejected("the webhook answered 404 Not Found: check webhook_url", 404, "no")),
         (hostile.answers(b"HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"), Retry("the webhook answered 101 Switching Protocols", 101)),
         (hostile.stalls_after(b""), unanswered("no answer within 2 s")),
@@ -153,6 +163,26 @@ def unanswered(error: str) -> Retry:
 )  # fmt: skip
 async def test_everything_else_says_what_happened(behaviour: Behaviour, expected: Outcome) -> None:
     assert await outcome_from(behaviour) == expected
+
+
+@pytest.mark.parametrize("line", ["503 x", "500 x", "429 x", "425 x", "307 x"])
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [("120", 120, 120), ("604800", 604_800, 604_800), (format_datetime(in_an_hour(), usegmt=True), 3_000, 3_600)],
+)  # fmt: skip
+async def test_the_wish_to_be_left_alone_is_kept(line: str, value: str, least: float, most: float) -> None:
+    outcome = await outcome_from(hostile.status(line, b"", f"retry-after: {value}"))
+    assert isinstance(outcome, Retry)
+    assert outcome.retry_after is not None
+    assert least <= outcome.retry_after <= most
+
+
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-5", "1.5", "1e3", "0", "9" * 400, "Sun, 06 Nov 1994 08:49:37 GMT"]
+)
+async def test_a_wish_that_means_nothing_is_none(value: str) -> None:
+    outcome = await outcome_from(hostile.status("503 x", b"", f"Retry-After: {value}"))
+    assert outcome == broken("the webhook answered 503 Service Unavailable", 503)
 
 
 async def test_a_redirect_is_named_and_not_followed() -> None:
@@ -190,7 +220,7 @@ async def test_a_target_nobody_answers_at(url: str, error: str) -> None:
         closed = server.getsockname()[1]
     async with channel_to(url.format(closed=closed)) as channel:
         outcome = await channel.deliver(ENVELOPE, seconds=10)
-    assert outcome == Retry(error)
+    assert outcome == broken(error)
     assert "secret" not in error
 
 
@@ -204,7 +234,7 @@ async def test_tls_to_a_plain_receiver() -> None:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/?secret=s"
         async with channel_to(url) as channel:
             outcome = await channel.deliver(ENVELOPE, seconds=SECONDS)
-    assert outcome == Retry("TLS: received corrupt message of type InvalidContentType")
+    assert outcome == broken("TLS: received corrupt message of type InvalidContentType")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +244,7 @@ async def test_a_key_that_is_no_header_is_told_without_repeating_it(header: str,
     channel = WebhookChannel(Target("http://127.0.0.1:1/", header, key), concurrency=1)
     outcome = await channel.deliver(ENVELOPE, seconds=SECONDS)
     await channel.close()
-    assert outcome == Retry(
+    assert outcome == broken(
         "webhook_auth_header and webhook_auth_key must be printable ASCII, the header one word"
     )
     assert "s3cr" not in repr(Target("http://x/", header, key))

@@ -136,9 +136,6 @@ class ScheduleMachine(RuleBasedStateMachine):
         number = self.claimed[-1].no if self.claimed else -1
         assert tick.no == number + 1 + tick.dropped, "numbers rise; each left out is counted"
         assert 1 <= tick.waiting <= capacity
-        assert self.now - tick.due_at < interval * tick.waiting, (
-            "none that is made up is older than the capacity"
-        )
         assert tick.waiting == capacity or tick.dropped == 0, "none is dropped while there is room"
         assert tick.probe == (self.probes > 0)
         if tick.probe:
@@ -146,6 +143,9 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert (tick.rate_limit, tick.waiting, tick.dropped) == (1, 1, 0)
         else:
             assert tick.rate_limit == before.pace.rate_limit
+            assert self.now - tick.due_at < interval * tick.waiting, (
+                "none that is made up is older than the capacity"
+            )
 
     @precondition(lambda self: self.fresh)
     @rule(where=TARGETS)

@@ -21,5 +21,11 @@ def test_a_base_above_the_cap_waits_the_cap() -> None:
     assert delay(1, base=60, cap=10, jitter=lambda: 0.0) == 10
 
 
+def test_never_less_than_was_asked_for_and_jitter_only_adds_to_that_too() -> None:
+    assert delay(1, base=5, cap=60, at_least=30, jitter=lambda: 0.0) == 30
+    assert delay(1, base=5, cap=60, at_least=300, jitter=lambda: 0.4) == 330
+    assert delay(4, base=5, cap=60, at_least=30, jitter=lambda: 0.0) == 40
+
+
 def test_two_waits_differ() -> None:
     assert len({delay(3, base=5, cap=3600) for _ in range(10)}) > 1

@@ -57,6 +57,21 @@ def test_retry_waits_longer_each_time(attempt: int, seconds: float) -> None:
     assert (result.outcome, result.error, result.status, result.sent_at) == ("retry", "500", 500, None)
 
 
+@pytest.mark.parametrize(
+    ("attempt", "wish", "seconds"),
+    [(1, None, 5), (1, 3.0, 5), (1, 120.0, 120), (2, 7.5, 10), (1, 600.0, 600), (1, 86_400.0, 600)],
+)
+def test_a_receivers_wish_is_heeded_up_to_a_cap(attempt: int, wish: float | None, seconds: float) -> None:
+    for outcome in (Retry("503", status=503, retry_after=wish), Retry("429", status=429, retry_after=wish)):
+        result = conclude(claimed(attempt), outcome, TIMING, TERMS, jitter=lambda: 0.0)
+        assert (result.state, result.retry_in) == (State.PENDING, timedelta(seconds=seconds))
+
+
+def test_no_wish_gives_a_message_more_attempts() -> None:
+    result = conclude(claimed(3), Retry("503", retry_after=9.0), TIMING, TERMS, jitter=lambda: 0.0)
+    assert (result.state, result.retry_in) == (State.FAILED, None)
+
+
 def test_what_may_have_arrived_is_held_where_that_is_wanted_and_only_then() -> None:
     hold = replace(TERMS, hold_uncertain=True)
     for outcome, terms, state in (

@@ -55,6 +55,11 @@ BAD = [
     ("webhook_concurrency", b"1025"),
     ("on_uncertain", b"drop"),
     ("max_attempts", b"0"),
+    ("retry_after_cap", b"-1"),
+    ("retry_after_cap", b"inf"),
+    ("breaker_failures", b"-1"),
+    ("breaker_base", b"0"),
+    ("breaker_cap", b"86401"),
 ]
 
 

@@ -170,8 +170,8 @@ def trip(schedule: Schedule, tick: Tick, target: str, now: datetime) -> Schedule
     Changes nothing when that is old news: the lane has paused, resumed, stopped or got another target since.
     """
     probing = schedule.pace.probing
-    on_this_grid = tick.no >= schedule.anchor_no
-    if not schedule.active or schedule.probes or not on_this_grid or not probing or probing.target != target:
+    on_this_grid = tick.no >= schedule.anchor_no  # a pause begins a new one, and so does each of its probes
+    if not schedule.active or not on_this_grid or probing is None or probing.target != target:
         return schedule
     return _paused(schedule, now, probes=1)
 
@@ -179,7 +179,7 @@ def trip(schedule: Schedule, tick: Tick, target: str, now: datetime) -> Schedule
 def recover(schedule: Schedule, target: str, now: datetime) -> Schedule:
     """End the pause: this target has answered a probe. The next tick is due as after a start."""
     probing = schedule.pace.probing
-    if not schedule.probes or not probing or probing.target != target:
+    if not schedule.probes or probing is None or probing.target != target:
         return schedule
     return _resumed(schedule, now)
 
