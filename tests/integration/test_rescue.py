@@ -115,14 +115,26 @@ async def test_two_rescuers_give_each_message_one_verdict(pool: Pool, redis: Bou
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\xff\xfe", b"{", b"[]", b'{"messageId": 5, "sentAt": "2026-01-01T00:00:00+00:00"}', b"null"]
+    "garbage",
+    [
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"null",
+        b"[null, 5, {}]",
+        b'[[ID, 5, "2026-01-01T00:00:00+00:00"]]',
+        b'[[ID, "r", "2026-01-01T00:00:00"]]',
+        b'[[ID, "r", "yesterday"]]',
+        b'[["ID", "r", "2026-01-01T00:00:00+00:00"]]',
+    ],
 )
 async def test_garbage_under_a_receipts_key_is_no_receipt(
     pool: Pool, redis: BoundedRedis, redis_url: str, garbage: bytes
 ) -> None:
     good, bad = await put_sending(pool, 2, lease=PAST)
+    lease_id = await pool.fetchval("SELECT lease_id FROM messages WHERE id = $1", bad)
     async with Redis.from_url(redis_url) as connection:
-        await connection.hset(f"dispatcher:receipts:{bad // 1000}", str(bad), garbage)
+        await connection.rpush(f"dispatcher:receipts:{lease_id}", garbage.replace(b"ID", str(bad).encode()))
     rescues = rescuer(pool, redis)
 
     async def both_rescued() -> bool:

@@ -1,11 +1,14 @@
-"""The channel contract: a channel gets an envelope and answers an outcome, a value, never an exception."""
+"""The channel contract: a channel gets an envelope and answers an outcome, a value, never an exception.
+
+What is made for every message is not frozen: that would cost a microsecond and more each, to no reader's gain.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """One message as a channel sees it: no row, no lease, no lane."""
 
@@ -17,7 +20,7 @@ class Envelope:
     correlation_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
     """The receiver took the message."""
 

@@ -48,7 +48,7 @@ _CAUSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What came back for a request."""
 

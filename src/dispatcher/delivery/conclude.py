@@ -13,7 +13,7 @@ from dispatcher.messages.settle import Settlement
 from dispatcher.messages.table import State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """When an attempt began and how long it took."""
 

@@ -3,13 +3,13 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from uuid import uuid4
 
 import structlog
 
-from dispatcher.channels.contract import Delivered, Envelope
+from dispatcher.channels.contract import Delivered, Envelope, Rejected, Retry
 from dispatcher.delivery.conclude import Timing, conclude
 from dispatcher.delivery.lane import BorrowedChannel, ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Tick
@@ -21,6 +21,7 @@ from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live, Snapshot
 from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
 from dispatcher.messages.claim import ClaimedMessage, claim
+from dispatcher.messages.frontier import Frontier
 from dispatcher.messages.release import release
 from dispatcher.messages.settle import Settlement
 from dispatcher.messages.table import State
@@ -62,19 +63,24 @@ class PumpParts:
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
     target: TargetWatch
+    frontier: Frontier = field(default_factory=Frontier)
 
     def terms(self) -> Terms:
         """The lane's terms at this moment."""
         return self.lane.terms(self.live.value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A claimed message with the terms it was claimed under."""
+@dataclass(slots=True)
+class _Batch:
+    """The messages of one claim, with the terms they were claimed under."""
 
-    message: ClaimedMessage
     terms: Terms
     borrowed: BorrowedChannel
+    unfinished: int
+    """Messages that still need the channel."""
+
+
+_Ready = tuple[ClaimedMessage, _Batch]
 
 
 class Pump:
@@ -159,10 +165,13 @@ class Pump:
             limit=limit,
             lease_seconds=terms.lease_seconds,
             origin=snapshot.origin,
+            frontier=parts.frontier,
         )
         self._counts.claimed += len(claimed)
-        for message in claimed:
-            self._ready.put_nowait(_Ready(message, terms, parts.channels.borrow(snapshot.value, terms)))
+        if claimed:
+            batch = _Batch(terms, parts.channels.borrow(snapshot.value, terms), len(claimed))
+            for message in claimed:
+                self._ready.put_nowait((message, batch))
         return claimed
 
     async def _worked_off(self, *, below: int) -> None:
@@ -173,56 +182,53 @@ class Pump:
             await self._wanted.wait()
 
     async def _send(self) -> None:
-        while (ready := await self._ready.get()) is not None:
-            if self._ready.qsize() <= self._refill_below:
+        queue = self._ready
+        # Waiting for what is there already would cost a coroutine a message.
+        while (ready := await queue.get() if queue.empty() else queue.get_nowait()) is not None:
+            if queue.qsize() <= self._refill_below:
                 self._wanted.set()
+            message, batch = ready
             try:
                 if self._must_release(ready):
                     await self._release(ready)
                 else:
-                    await self._attempt(ready)
+                    await self._attempt(message, batch)
             except Exception:
                 # A bug that one message meets must not end the attempts of all the others; its lease runs out.
-                log.exception("attempt_broke", message_id=ready.message.id)
+                log.exception("attempt_broke", message_id=message.id)
             finally:
-                await self._parts.channels.give_back(ready.borrowed)
+                await self._finished(batch)
+
+    async def _finished(self, batch: _Batch) -> None:
+        batch.unfinished -= 1
+        if not batch.unfinished:
+            await self._parts.channels.give_back(batch.borrowed)
 
     def _must_release(self, ready: _Ready) -> bool:
         """Whether to give it back: we are stopping, or an attempt's result might come too late for its lease."""
-        result_by = elapsed() + ready.terms.attempt_seconds + SETTLE_SECONDS
-        return self._stopping or result_by > ready.message.lease.ends
+        message, batch = ready
+        result_by = elapsed() + batch.terms.attempt_seconds + SETTLE_SECONDS
+        return self._stopping or result_by > message.lease.ends
 
-    async def _attempt(self, ready: _Ready) -> None:
-        message, terms = ready.message, ready.terms
+    async def _attempt(self, message: ClaimedMessage, batch: _Batch) -> None:
+        terms = batch.terms
         envelope = Envelope(
-            message_id=message.id,
-            recipient=message.recipient,
-            content=message.content,
-            attempt=message.attempt,
-            correlation_id=self._correlation_id,
+            message.id, message.recipient, message.content, message.attempt, self._correlation_id
         )
         started_at, began = utc_now(), perf_counter()
-        outcome = await ready.borrowed.channel.deliver(envelope, seconds=terms.attempt_seconds)
+        outcome = await batch.borrowed.channel.deliver(envelope, seconds=terms.attempt_seconds)
         if self._parts.target.heard(outcome, self._tick, terms):
             self.stop()
         timing = Timing(started_at, perf_counter() - began, self._tick.no)
         result = conclude(message, outcome, timing, terms, jitter=random.random)
         self._unsettled += 1
-        await self._parts.settler.submit(result, self)
+        if not self._parts.settler.submit(result, self):
+            await self._parts.settler.room()
         if isinstance(outcome, Delivered):
-            log.debug("message_sent", message_id=message.id, attempt=message.attempt, status=outcome.status)
             if len(self._sent_ids) < SAID_IDS:
                 self._sent_ids.append(message.id)
         else:
-            log.warning(
-                "attempt_failed",
-                message_id=message.id,
-                attempt=message.attempt,
-                status=outcome.status,
-                error=outcome.error,
-                then=result.state.value,
-                retry_in=result.retry_in and round(result.retry_in.total_seconds(), 1),
-            )
+            self._say_failed(message, outcome, result)
 
     async def _release(self, first: _Ready) -> None:
         """Give this one back, and in the same statement all that wait behind it for the same reason."""
@@ -235,15 +241,26 @@ class Pump:
                 self._ready.put_nowait(ready)
         if self._ready.qsize() <= self._refill_below:
             self._wanted.set()
-        messages = [ready.message for ready in (first, *others)]
+        messages = [message for message, _ in (first, *others)]
         try:
             await release(self._parts.pool, messages)
         except UNAVAILABLE as error:
             # their leases run out and the rescuer takes care of them
             log.warning("release_failed", messages=len(messages), error=str(error) or type(error).__name__)
         finally:
-            for ready in others:
-                await self._parts.channels.give_back(ready.borrowed)
+            for _, batch in others:
+                await self._finished(batch)
+
+    def _say_failed(self, message: ClaimedMessage, outcome: Retry | Rejected, result: Settlement) -> None:
+        log.warning(
+            "attempt_failed",
+            message_id=message.id,
+            attempt=message.attempt,
+            status=outcome.status,
+            error=outcome.error,
+            then=result.state.value,
+            retry_in=result.retry_in and round(result.retry_in.total_seconds(), 1),
+        )
 
     def _say(self) -> None:
         counts = self._counts

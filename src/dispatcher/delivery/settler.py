@@ -60,13 +60,18 @@ class Settler:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def submit(self, result: Settlement, owner: Settled) -> None:
-        """Hand over a settlement; `owner` is told when it is written. Waits only while the backlog is full."""
-        await self._room.wait()
+    def submit(self, result: Settlement, owner: Settled) -> bool:
+        """Take a settlement; `owner` is told when it is written. False: wait for `room` before the next one."""
         self._waiting.append((result, owner))
         self._filled.set()
-        if len(self._waiting) >= BACKLOG:
-            self._room.clear()
+        if len(self._waiting) < BACKLOG:
+            return True
+        self._room.clear()
+        return False
+
+    async def room(self) -> None:
+        """Wait until the backlog is no longer full."""
+        await self._room.wait()
 
     async def run(self) -> None:
         """Write batches forever. A batch in hand is not lost when this is restarted: its leases run out."""

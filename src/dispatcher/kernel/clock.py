@@ -12,6 +12,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def unix_seconds() -> int:
+    """The wall clock as whole seconds since 1970."""
+    return int(time.time())
+
+
 def elapsed() -> float:
     """Seconds on a clock that never jumps and, on Linux, keeps counting while the machine is suspended.
 
