@@ -219,6 +219,38 @@ async def test_what_was_claimed_and_not_begun_is_given_back_with_its_attempt(
         assert await states(pool) == {"pending": 50}
 
 
+async def test_a_replica_that_has_yet_to_write_the_pause_claims_no_tick(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(pool, 50)
+    service = cluster(pool, redis_url, webhook_concurrency=1, breaker_failures=3)
+    comes_back = failing(service, 50)
+    may_write, write = asyncio.Event(), TargetWatch.run
+
+    async def write_late(watch: TargetWatch) -> None:
+        await may_write.wait()
+        await write(watch)
+
+    monkeypatch.setattr(TargetWatch, "run", write_late)
+
+    async def five_more_would_be_due() -> bool:
+        return bool(
+            await pool.fetchval(
+                "SELECT clock_timestamp() > max(due_at) + interval '0.6 s' FROM ticks WHERE claimed > 0"
+            )
+        )
+
+    async with service.replica("a"):
+        await until_true(five_more_would_be_due)
+        assert len(service.channel.envelopes) == 3
+        assert not await paused(pool)
+        may_write.set()
+        await until_true(lambda: paused(pool))
+        comes_back()
+        await until_true(service.all_settled)
+    assert await states(pool) == {"sent": 50}
+
+
 async def test_another_target_ends_the_pause_at_once(pool: Pool, redis_url: str) -> None:
     await put(pool, 10)
     service = cluster(pool, redis_url, breaker_failures=3, breaker_base=3600, breaker_cap=3600)

@@ -95,6 +95,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.now -= timedelta(seconds=seconds)
         before = self.schedule
         self.schedule = pace.rewound(before, self.now)
+        assert (self.schedule is before) == (before.next_at - self.now <= self.limit())
         if self.schedule is not before:
             self.fresh = False
             self.earliest = self.now + before.pace.interval
@@ -157,6 +158,15 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert self.schedule is before
         else:
             self._tripped()
+
+    @precondition(lambda self: self.fresh and self.schedule.pace.probing)
+    @rule(probes=st.integers(1, 5))
+    def the_target_is_away_for_some_probes(self, probes: int) -> None:
+        assert self.schedule.pace.probing is not None
+        self.the_target_fails_in_the_last_tick(self.schedule.pace.probing.target)
+        for _ in range(probes):
+            self.now = max(self.now, self.schedule.next_at)
+            self.claim()
 
     @precondition(lambda self: self.claimed)
     @rule(where=TARGETS, data=st.data())
@@ -267,6 +277,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     def the_next_tick_is_never_further_than_an_interval(self) -> None:
         assert self.schedule.next_at - self.now <= self.limit()
         assert self.schedule.furthest == self.limit()
+        assert pace.rewound(self.schedule, self.now) is self.schedule, "no clock was set back"
 
     @invariant()
     def the_pause_is_as_it_should_be(self) -> None:
