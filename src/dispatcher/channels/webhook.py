@@ -59,7 +59,8 @@ class WebhookChannel:
             payload = orjson.dumps({"to": envelope.recipient, "content": envelope.content})
         except orjson.JSONEncodeError:  # half a surrogate pair; it will not become whole by waiting
             return Rejected("recipient or content is not valid Unicode text")
-        cancellations = _cancellations()
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task is not None else 0
         status, failure, on_its_way = 0, "", True
         at = location = retry_after = None
         body = b""
@@ -173,17 +174,14 @@ async def _read(response: Response, cancellations: int) -> bytes:
     body = bytearray()
     with suppress(PyreqwestError):  # what had come before it broke off is what there is
         while len(body) < expected and (chunk := await read_chunk()) is not None:
-            _raise_a_lost_cancellation(cancellations)
             body += chunk
+            if len(body) < expected:
+                _raise_a_lost_cancellation(cancellations)
     return bytes(body[:MAX_BODY_BYTES])
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
 
 
 def _raise_a_lost_cancellation(before: int) -> None:
     # A cancellation that meets an answer already there is dropped by the client: it returns the answer.
-    if _cancellations() > before:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
