@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench requirements clean
+.PHONY: help install run demo test check lint types fmt bench bench-peers requirements clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with the `dispatcher` command (every other target does this by itself)
 
@@ -46,6 +46,20 @@ fmt: install ## Format and fix what can be fixed
 bench: install ## Throughput of the whole beside the bare client, measured in one run
 	@$(BIN)/python -m bench.dispatch
 
+PEERS := .peers
+
+bench-peers: install $(PEERS)/.installed ## Throughput beside its peers (installs them into .peers), as a table and a picture
+	@$(BIN)/python -m bench.peers --json $(PEERS)/result.json
+	@$(BIN)/python -m bench.picture $(PEERS)/result.json docs/images/bench-peers.svg
+
+$(PEERS)/.installed: bench/peers/requirements.txt bench/peers/requirements-node.txt bench/peers/package.json
+	@echo "Installing the peers into $(PEERS) (once; about a minute) ..."
+	@test -x $(PEERS)/venv/bin/python || $(PYTHON) -m venv $(PEERS)/venv
+	@$(PEERS)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
+	@$(PEERS)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements-node.txt || echo "No wheel of Node.js for this machine; the one of the PATH is taken if there is one"
+	@cp bench/peers/package.json $(PEERS)
+	@PATH="$(CURDIR)/$(PEERS)/venv/bin:$$PATH"; if cd $(PEERS) && npm install --silent --no-package-lock --no-audit --no-fund; then touch .installed; else echo "npm is missing, or has failed: graphile-worker is left out"; fi
+
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 requirements: install ## Pin every dependency anew, with hashes and without registry addresses
@@ -55,4 +69,4 @@ requirements: install ## Pin every dependency anew, with hashes and without regi
 	@$(BIN)/$(PIN) --group build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## Remove what make and the embedded servers made here
-	rm -rf $(VENV) .dispatcher
+	rm -rf $(VENV) .dispatcher $(PEERS)

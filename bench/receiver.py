@@ -5,7 +5,10 @@ connection; `GET /count` answers the number of POSTs so far.
 """
 
 import asyncio
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import uvloop
@@ -45,6 +48,17 @@ class Receiver(asyncio.Protocol):
             self._buffer = self._buffer[end + 4 + length :]
             Receiver.posts += 1
             self._transport.write(_ANSWER)
+
+
+@contextmanager
+def receiver(port: int) -> Iterator[str]:
+    """The receiver in a process of its own, for as long as the block lasts: where it takes POSTs."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.receiver", str(port)])
+    try:
+        yield f"http://127.0.0.1:{port}/webhook"
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def main(port: int) -> None:
