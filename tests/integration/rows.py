@@ -13,7 +13,12 @@ from dispatcher.messages.table import State
 LANE = "webhook"
 PACE = Pace(rate_limit=2, interval=timedelta(seconds=120), queue_capacity=3, auto_sending=True, blocked=None)
 DEADLINE = 10.0
-OUTCOMES = {State.SENT: "delivered", State.PENDING: "retry", State.FAILED: "rejected"}
+OUTCOMES = {
+    State.SENT: "delivered",
+    State.PENDING: "retry",
+    State.FAILED: "rejected",
+    State.UNCERTAIN: "retry",
+}
 
 
 async def put(pool: Pool, count: int, *, due_in: timedelta = timedelta(0)) -> list[int]:
