@@ -248,6 +248,14 @@ class ScheduleMachine(RuleBasedStateMachine):
     def retune_by_one_who_never_saw_etcd(self, wanted: Pace) -> None:
         assert pace.retune(self.schedule, wanted, None, self.now) is self.schedule
 
+    @rule(can_send=st.booleans())
+    def a_replica_restarts(self, can_send: bool) -> None:  # noqa: FBT001 - drawn by name
+        """It tells what is in force already, or that it cannot send: a stop, the grid and the ticks missed stay."""
+        ours = self.schedule.pace if can_send else replace(self.schedule.pace, blocked="no webhook_url")
+        if self.schedule.pace.blocked is None or can_send:
+            told = self.schedule.origin
+            assert pace.retune(self.schedule, ours, told, self.now) is self.schedule
+
     @rule(change=st.booleans())
     def toggle_auto_sending(self, change: bool) -> None:  # noqa: FBT001 - drawn by name
         self.revision += 1
