@@ -96,23 +96,25 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_message ON attempts (message_id, number);
 """
 
-# The days of what is there already, and the next week: the service goes on from here.
+# The days of what is there already, however wrong a sender's clock was, and the next week: the service goes on from
+# here.
 DAYS = """
 DO $$
 DECLARE
-    parent text;
-    day date;
-    first date := least(
-        (now() AT TIME ZONE 'UTC')::date - 1, (SELECT min((sent_at AT TIME ZONE 'UTC')::date) FROM messages_before)
-    );
+    part record;
+    today date := (now() AT TIME ZONE 'UTC')::date;
 BEGIN
-    FOREACH parent IN ARRAY ARRAY['messages_sent', 'attempts'] LOOP
-        FOR day IN SELECT generate_series(first, (now() AT TIME ZONE 'UTC')::date + 7, interval '1 day')::date LOOP
-            EXECUTE format(
-                'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', parent || to_char(day, '_YYYYMMDD'),
-                parent, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00'
-            );
-        END LOOP;
+    FOR part IN
+        SELECT parent, coming::date AS day FROM unnest(ARRAY['messages_sent', 'attempts']) AS parent,
+               generate_series(today - 1, today + 7, interval '1 day') AS coming
+        UNION SELECT 'messages_sent', (sent_at AT TIME ZONE 'UTC')::date FROM messages_before WHERE sent_at IS NOT NULL
+        UNION SELECT 'attempts', (least(started_at, now()) AT TIME ZONE 'UTC')::date FROM attempts_before
+    LOOP
+        EXECUTE format(
+            'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+            part.parent || to_char(part.day, '_YYYYMMDD'), part.parent,
+            to_char(part.day, 'YYYY-MM-DD 00:00:00+00'), to_char(part.day + 1, 'YYYY-MM-DD 00:00:00+00')
+        );
     END LOOP;
 END $$
 """
@@ -125,8 +127,7 @@ MOVE = f"""
 INSERT INTO messages ({SHARED}, held_at)
 SELECT {SHARED}, CASE WHEN state IN ('failed', 'uncertain', 'cancelled') THEN now() END FROM messages_before;
 INSERT INTO attempts ({OF_AN_ATTEMPT}, settled_at)
-SELECT {OF_AN_ATTEMPT}, greatest(least(started_at, now()), (SELECT coalesce(min(sent_at), now()) FROM messages_before))
-FROM attempts_before;
+SELECT {OF_AN_ATTEMPT}, least(started_at, now()) FROM attempts_before;
 """
 BEFORE = """
 CREATE TABLE messages (
