@@ -60,6 +60,10 @@ BAD = [
     ("breaker_failures", b"-1"),
     ("breaker_base", b"0"),
     ("breaker_cap", b"86401"),
+    ("retention_days", b"0"),
+    ("retention_days", b"3651"),
+    ("retention_days", b"0.5"),
+    ("retention_days", b"for ever"),
 ]
 
 
@@ -222,3 +226,9 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, said: str)
     assert str(path) in error.value.detail
     assert said in error.value.detail
     assert "\n" not in error.value.detail
+
+
+@pytest.mark.parametrize("days", [1, 30, 3650])
+def test_retention_takes_whole_days_from_one_to_ten_years(days: int) -> None:
+    assert check_value("retention_days", str(days).encode()) is None
+    assert LiveConfig().retention_days == 30

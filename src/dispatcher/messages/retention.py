@@ -78,17 +78,18 @@ async def make_days(pool: Pool) -> list[str]:
 async def drop_days(pool: Pool, *, keep: timedelta) -> list[str]:
     """Drop the parts whose every row is older than `keep`. The names of those dropped.
 
-    A part that somebody is reading for longer than LOCK_SECONDS stays until the next time.
+    A part that somebody is reading for longer than LOCK_SECONDS stays until the next time, and so do the later ones of
+    its parent: to try each of them would have everybody else wait again and again.
     """
+    dropped = []
     async with pool.acquire() as connection:
         oldest = await _today(connection) - keep
-        old = [
-            day
-            for parent in KEPT_BY_DAY
-            for day in await _days(connection, parent)
-            if day.day + timedelta(days=1) <= oldest
-        ]
-        return [day.name for day in old if await _dropped(connection, day)]
+        for parent in KEPT_BY_DAY:
+            for day in sorted(await _days(connection, parent), key=lambda part: part.day):
+                if day.day + timedelta(days=1) > oldest or not await _dropped(connection, day):
+                    break
+                dropped.append(day.name)
+    return dropped
 
 
 async def delete_held(pool: Pool, *, keep: timedelta) -> int:
