@@ -15,7 +15,7 @@ from dispatcher.kernel.clock import elapsed, utc_now
 INTERVALS = (0.1, 0.15, 0.25, 0.4)
 ENOUGH = 150
 """Messages that always wait, so that every tick could send all it may."""
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.6
 KEEP_ANCHORS = """
 CREATE TABLE anchors AS SELECT lane, anchor_at, anchor_no, version FROM schedules WITH NO DATA;
 CREATE FUNCTION keep_anchor() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -41,6 +41,8 @@ class Storm:
     """When each arrival came, on the wall clock; in the order of `receiver.arrivals`."""
     stops: list[tuple[datetime, datetime]] = field(default_factory=list)
     """From the answer of a stop to just before the start, on Postgres's clock."""
+    calmed_at: datetime | None = None
+    """When it was over, on Postgres's clock; ticks from here on may find nothing left to send."""
     done: Counter[str] = field(default_factory=Counter)
     inserted: int = 0
     _slow: bool = False
@@ -147,6 +149,7 @@ class Storm:
 
     async def _calm(self) -> None:
         """All replicas, a receiver that answers at once, and a rate that gets everything out soon."""
+        self.calmed_at = await self.cluster.now()
         self._slow = False
         for _ in self.cluster.replicas:
             await self._revive()

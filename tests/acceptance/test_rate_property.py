@@ -30,16 +30,18 @@ async def test_never_more_than_the_ticks_claimed_allow_and_all_of_them_on_the_gr
     sent_per_tick = never_more_than_the_ticks_allow(ticks, storm)
     await nothing_was_lost_and_only_what_was_interrupted_came_twice(cluster, storm)
 
-    full = sum(sent_per_tick[tick["no"]] == tick["rate_limit"] for tick in ticks)
-    late = sorted(tick["claimed_at"] - tick["due_at"] for tick in ticks)
+    assert storm.calmed_at is not None
+    in_it = [tick for tick in ticks if tick["claimed_at"] < storm.calmed_at]
+    full = sum(sent_per_tick[tick["no"]] == tick["rate_limit"] for tick in in_it)
+    late = sorted(tick["claimed_at"] - tick["due_at"] for tick in in_it)
     print(  # noqa: T201 - the figures, with `pytest -s`
-        f"\nseed {SEED}: {len(ticks)} ticks, {full} of them sent all they may, {sum(t['dropped'] for t in ticks)} "
-        f"dropped, {sum(tick['waiting'] > 1 for tick in ticks)} made up or overrun; {storm.inserted} messages in {len(receiver.arrivals)} posts, "
+        f"\nseed {SEED}: {len(in_it)} ticks, {full} of them sent all they may, {sum(t['dropped'] for t in in_it)} "
+        f"dropped, {sum(tick['waiting'] > 1 for tick in in_it)} made up or overrun; {storm.inserted} messages in {len(receiver.arrivals)} posts, "
         f"{sum(receiver.repeated.values()) - len(receiver.repeated)} of them again; "
         f"late: median {late[len(late) // 2] / timedelta(milliseconds=1):.1f} ms; "
         + ", ".join(f"{name} {times}" for name, times in sorted(storm.done.items()))
     )
-    assert full > len(ticks) // 4, "the rate must have been the bound, or nothing was tested"
+    assert full > len(in_it) // 4, "the rate must have been the bound, or nothing was tested"
 
 
 def the_ticks_lie_on_the_grid(
@@ -66,7 +68,7 @@ async def each_tick_was_claimed_once_or_dropped(cluster: Cluster, ticks: list[as
     assert schedule is not None
     # more may have been claimed since the ticks were read
     assert schedule["next_no"] > number
-    assert schedule["dropped_ticks"] >= sum(tick["dropped"] for tick in ticks)
+    assert schedule["dropped_ticks"] >= sum(tick["dropped"] for tick in in_it)
 
 
 def never_more_than_the_ticks_allow(ticks: list[asyncpg.Record], storm: Storm) -> Counter[int]:
@@ -76,7 +78,7 @@ def never_more_than_the_ticks_allow(ticks: list[asyncpg.Record], storm: Storm) -
     )
     rates = {tick["no"]: tick["rate_limit"] for tick in ticks}
     assert all(sent <= rates[no] for no, sent in sent_per_tick.items())
-    claimed_at = sorted(tick["claimed_at"] for tick in ticks)
+    claimed_at = sorted(tick["claimed_at"] for tick in in_it)
     by_claim = sorted(ticks, key=lambda tick: tick["claimed_at"])
     allowed = [0, *accumulate(tick["rate_limit"] for tick in by_claim)]
     for arrived, moment in enumerate(storm.arrived_at, start=1):
