@@ -68,7 +68,7 @@ async def each_tick_was_claimed_once_or_dropped(cluster: Cluster, ticks: list[as
     assert schedule is not None
     # more may have been claimed since the ticks were read
     assert schedule["next_no"] > number
-    assert schedule["dropped_ticks"] >= sum(tick["dropped"] for tick in in_it)
+    assert schedule["dropped_ticks"] >= sum(tick["dropped"] for tick in ticks)
 
 
 def never_more_than_the_ticks_allow(ticks: list[asyncpg.Record], storm: Storm) -> Counter[int]:
@@ -78,7 +78,7 @@ def never_more_than_the_ticks_allow(ticks: list[asyncpg.Record], storm: Storm) -
     )
     rates = {tick["no"]: tick["rate_limit"] for tick in ticks}
     assert all(sent <= rates[no] for no, sent in sent_per_tick.items())
-    claimed_at = sorted(tick["claimed_at"] for tick in in_it)
+    claimed_at = sorted(tick["claimed_at"] for tick in ticks)
     by_claim = sorted(ticks, key=lambda tick: tick["claimed_at"])
     allowed = [0, *accumulate(tick["rate_limit"] for tick in by_claim)]
     for arrived, moment in enumerate(storm.arrived_at, start=1):

@@ -182,6 +182,19 @@ class Leases:
         assert await rescue(self.pool, self.seen_expired, verdicts, receipts, replica="r") == wanted
         await self._read_back(set(wanted))
 
+    async def outlive(self, nth: int) -> None:
+        """A holder and a rescuer who go on after the lease has ended and the message has been claimed again."""
+        held = [n for n, m in enumerate(self.claims) if self.model.held_under(m.id, m.lease.lease_id)]
+        nth = held[nth % len(held)]
+        await self.expire(nth)
+        await self.look_for_expired()
+        await self.release([nth])
+        for who in range(len(self.claimers)):
+            await self.claim(who, limit=5, from_head=True)
+        await self.release([nth])
+        await self.settle([(nth, State.FAILED, None, timedelta(0), timedelta(0))])
+        await self.rescue("hold", 1, with_receipt=0)
+
     async def _read_back(self, ids: set[int]) -> None:
         """When the next attempt is due is Postgres's clock's word; nothing else may change."""
         for row in await self.pool.fetch(f"{READ_BACK} WHERE id = ANY ($1)", ids):

@@ -95,6 +95,11 @@ class LeaseMachine(RuleBasedStateMachine):
     def rescue(self, policy: str, max_attempts: int, with_receipt: int) -> None:
         self.run(self.leases.rescue(policy, max_attempts, with_receipt=with_receipt))
 
+    @precondition(lambda self: self.leases.model.of(State.SENDING))
+    @rule(nth=NTH)
+    def outlive(self, nth: int) -> None:
+        self.run(self.leases.outlive(nth))
+
     @precondition(lambda self: any(not k.locked for k in self.leases.model.of(State.PENDING)))
     @rule(nth=NTH)
     def cancel(self, nth: int) -> None:
