@@ -144,7 +144,7 @@ def test_whatever_happens_postgres_holds_what_is_promised(db_url: str) -> None:
             run_state_machine_as_test(
                 Here,
                 settings=settings(
-                    max_examples=int(EXAMPLES or 20),
+                    max_examples=int(EXAMPLES or 14),
                     stateful_step_count=40,
                     derandomize=EXAMPLES is None,
                     deadline=None,
