@@ -42,7 +42,8 @@ class Problem(BaseModel):
     correlation_id: str | None = Field(default=None, examples=["0f8f7a3e5b1c4d0e9a6b2c7d8e9f0a1b"])
 
 
-def _documented(description: str) -> dict[str, Any]:
+def documented(description: str) -> dict[str, Any]:
+    """A problem, for the `responses` of a route."""
     # Spelled out: for a model alone FastAPI would document application/json.
     return {
         "description": description,
@@ -51,13 +52,13 @@ def _documented(description: str) -> dict[str, Any]:
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: _documented("The request cannot be; `detail` says why."),
-    503: _documented("Postgres does not answer at the moment; try again."),
+    422: documented("The request cannot be; `detail` says why."),
+    503: documented("Postgres does not answer at the moment; try again."),
 }
 MAX_BODY_BYTES = 64 * 1024
 BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not text, or is nested too deep."),
-    413: _documented(f"The body has more than {MAX_BODY_BYTES} bytes."),
+    400: documented("The body is not text, or is nested too deep."),
+    413: documented(f"The body has more than {MAX_BODY_BYTES} bytes."),
 }
 """What a route that takes a body answers besides."""
 
