@@ -110,3 +110,40 @@ async def test_a_cursor_of_another_list_is_refused(pool: Pool) -> None:
         await list_messages(
             pool, State.UNCERTAIN, Filter(LANE), limit=1, after=Cursor(1, of_sent.at, State.FAILED)
         )
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("recipient", [None, "a", "nobody"])
+async def test_a_filtered_list_is_the_part_of_the_whole_that_matches(
+    pool: Pool, state: State, recipient: str | None
+) -> None:
+    await put_in(pool, state, 900)
+    every = await walk(pool, state)
+    since, until = sorted((every[250]["at"], every[700]["at"]))
+    for bounds in ((None, None), (since, None), (None, until), (since, until)):
+        wanted = Filter(LANE, recipient, *bounds)
+        expected = [
+            row["id"]
+            for row in every
+            if recipient in {None, row["recipient_phone"]}
+            and (bounds[0] is None or row["at"] >= bounds[0])
+            and (bounds[1] is None or row["at"] < bounds[1])
+        ]
+        found: list[int] = []
+        cursor: Cursor | None = None
+        while True:
+            rows, cursor = await list_messages(pool, state, wanted, limit=97, after=cursor)
+            found += [row["id"] for row in rows]
+            if cursor is None:
+                break
+        assert found == expected
+    assert await list_messages(pool, state, Filter("other", recipient), limit=9) == ([], None)
+
+
+async def test_a_cursor_of_before_the_filters_span_begins_at_its_start(pool: Pool) -> None:
+    await put_in(pool, State.SENT, 60)
+    rows, cursor = await list_messages(pool, State.SENT, Filter(LANE), limit=1)
+    assert cursor is not None
+    later = Filter(LANE, until=rows[0]["at"])
+    unbounded, _ = await list_messages(pool, State.SENT, later, limit=60)
+    assert (await list_messages(pool, State.SENT, later, limit=60, after=cursor))[0] == unbounded

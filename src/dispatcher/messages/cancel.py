@@ -14,7 +14,7 @@ _WISH = Wish(
     rule="only a message that is pending can be cancelled",
     already=State.CANCELLED,
 )
-_MOVE = """
+MOVE = """
 INSERT INTO messages_held (id, lane, recipient_phone, content, state, priority, deliver_at, attempt_count,
                            attempts_before, last_error, held_at, created_at)
 SELECT id, lane, recipient_phone, content, 'cancelled', priority, deliver_at, attempt_count,
@@ -22,9 +22,7 @@ SELECT id, lane, recipient_phone, content, 'cancelled', priority, deliver_at, at
 FROM taken
 """
 # A claim that holds the row is waited for, and then has taken it.
-_CANCEL = (
-    f"WITH taken AS (DELETE FROM messages_pending WHERE id = $1 RETURNING *) {_MOVE} RETURNING {COLUMNS}"
-)
+_CANCEL = f"WITH taken AS (DELETE FROM messages_pending WHERE id = $1 RETURNING *) {MOVE} RETURNING {COLUMNS}"
 
 
 async def cancel(pool: Pool, message_id: int) -> asyncpg.Record:
@@ -39,4 +37,4 @@ async def cancel(pool: Pool, message_id: int) -> asyncpg.Record:
 
 async def cancel_all(pool: Pool, wanted: Filter) -> Changed:
     """Cancel what is pending and matches; what is being claimed at the same time is sent."""
-    return await move_all(pool, State.PENDING, wanted, _MOVE)
+    return await move_all(pool, State.PENDING, wanted, MOVE)

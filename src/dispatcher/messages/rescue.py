@@ -34,21 +34,20 @@ class ExpiredLease:
     """The attempts that count towards `max_attempts`, the interrupted one included."""
 
 
+EXPIRED = """
+SELECT id, lane, lease_id, attempt_count - attempts_before AS spent FROM messages_sending
+WHERE leased_until < now() AND leased_until >= now() - $2::interval
+ORDER BY leased_until LIMIT $1
+"""
+
+
 async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> list[ExpiredLease]:
     """The leases that expired during the time just passed, longest expired first, of every lane.
 
     Who found none a moment ago need not look further back than that moment and VISIBLE_AFTER: every search walks
     over the index entries of all leases of its time that vacuum could not remove yet.
     """
-    rows = await pool.fetch(
-        """
-        SELECT id, lane, lease_id, attempt_count - attempts_before AS spent FROM messages_sending
-        WHERE leased_until < now() AND leased_until >= now() - $2::interval
-        ORDER BY leased_until LIMIT $1
-        """,
-        limit,
-        within,
-    )
+    rows = await pool.fetch(EXPIRED, limit, within)
     return [ExpiredLease(row["id"], row["lane"], row["lease_id"], row["spent"]) for row in rows]
 
 

@@ -1,0 +1,84 @@
+"""What a statement reads, as Postgres counts it."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from dispatcher.kernel.db import Connection
+
+
+class Read:
+    """What one run of a statement read."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.buffers: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        self.nodes = list(_nodes(plan))
+        self.indexes = {_parent(node["Index Name"]) for node in self.nodes if "Index Name" in node}
+        self.rows = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in self.nodes
+            if node["Node Type"] in {"Index Scan", "Index Only Scan", "Seq Scan", "Bitmap Heap Scan"}
+        )
+        self.kinds = {node["Node Type"] for node in self.nodes if node["Actual Loops"]}
+
+    def must(self, *, index: str, rows: int, buffers: int) -> None:
+        assert index in self.indexes, self.indexes
+        assert "Seq Scan" not in self.kinds
+        assert self.rows <= rows
+        assert self.buffers <= buffers
+
+
+@asynccontextmanager
+async def rolled_back(connection: Connection) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+def _parent(index: str) -> str:
+    """The name of a day's index as its day names it, without the day."""
+    return re.sub(r"_\d{8}", "", index)
+
+
+async def read(connection: Connection, query: str, arguments: Sequence[object], mode: str) -> Read:
+    """Run it as a prepared statement in a transaction that is rolled back, and say what it read."""
+    name = f"plan_{uuid4().hex[:8]}"
+    types = [
+        f"{kind.name[:-2]}[]" if kind.kind == "array" and kind.name.endswith("[]") else kind.name
+        for kind in (await connection.prepare(query)).get_parameters()
+    ]
+    await connection.execute(f"SET plan_cache_mode = {mode}")
+    await connection.execute(f"PREPARE {name} ({', '.join(types)}) AS {query}")
+    given = ", ".join(_literal(argument) for argument in arguments)
+    async with rolled_back(connection):
+        found = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE {name} ({given})"
+        )
+    await connection.execute(f"DEALLOCATE {name}")
+    return Read(orjson.loads(found)[0]["Plan"])
+
+
+def _literal(value: object) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            return "'{" + ", ".join(f'"{each}"' for each in value) + "}'"
+        case timedelta():
+            return f"'{value.total_seconds()} s'"
+        case _:
+            return f"'{value}'"
