@@ -17,14 +17,14 @@ class Read:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.buffers: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-        self.nodes = list(_nodes(plan))
-        self.indexes = {_parent(node["Index Name"]) for node in self.nodes if "Index Name" in node}
+        nodes = [node for node in _nodes(plan) if node["Actual Loops"]]
+        self.indexes = {_parent(node["Index Name"]) for node in nodes if "Index Name" in node}
         self.rows = sum(
             (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-            for node in self.nodes
+            for node in nodes
             if node["Node Type"] in {"Index Scan", "Index Only Scan", "Seq Scan", "Bitmap Heap Scan"}
         )
-        self.kinds = {node["Node Type"] for node in self.nodes if node["Actual Loops"]}
+        self.kinds = {node["Node Type"] for node in nodes}
 
     def must(self, *, index: str, rows: int, buffers: int) -> None:
         assert index in self.indexes, self.indexes

@@ -115,9 +115,8 @@ def claim_arguments(limit: int) -> list[object]:
 
 async def claim_read(pool: Pool, mode: str) -> Read:
     async with pool.acquire() as connection:
-        await read(
-            connection, CLAIM, claim_arguments(LIMIT), mode
-        )  # the first one fills the catalogues' caches
+        # the first one fills the caches of the catalogue
+        await read(connection, CLAIM, claim_arguments(LIMIT), mode)
         return await read(connection, CLAIM, claim_arguments(LIMIT), mode)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import Path
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET
@@ -29,6 +30,21 @@ def _plus(recipient: str) -> str:
     return recipient
 
 
+class IdConvertor(Convertor[str]):
+    """What may stand for an id in a path, so that /messages/retry is not taken for a message's."""
+
+    regex = "[0-9]{1,19}"
+
+    def convert(self, value: str) -> str:
+        """The text; `MessageId` reads it."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The text."""
+        return value
+
+
+register_url_convertor("id", IdConvertor())
 MessageId = Annotated[int, Path(ge=0, lt=2**63, description="The message's id.", examples=[1])]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Recipient = Annotated[

@@ -40,19 +40,19 @@ def one_message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
     """The routes of one message."""
     router = APIRouter(tags=["messages"], responses=PROBLEMS | _MISSING, route_class=BoundedRoute)
 
-    @router.get("/messages/{message_id}", summary="One message and its attempts")
+    @router.get("/messages/{message_id:id}", summary="One message and its attempts")
     async def get_message(message_id: MessageId) -> WholeMessageView:
         """In whatever state it is."""
         return whole_message_view(*await look_closely(pool, message_id))
 
-    @router.delete("/messages/{message_id}", summary="Cancel a message", responses=_CONFLICT)
+    @router.delete("/messages/{message_id:id}", summary="Cancel a message", responses=_CONFLICT)
     async def delete_message(message_id: MessageId) -> MessageView:
         """Idempotent. Only a `pending` message can be cancelled; once this has answered, no attempt of it begins."""
         row = await cancel(pool, message_id)
         log.info("message_cancelled", message_id=message_id)
         return message_view(row)
 
-    @router.post("/messages/{message_id}/retry", summary="Send a message once more", responses=_CONFLICT)
+    @router.post("/messages/{message_id:id}/retry", summary="Send a message once more", responses=_CONFLICT)
     async def retry_message(message_id: MessageId) -> MessageView:
         """For `failed`, `cancelled` and `uncertain`: pending again, due now, with all of `max_attempts` before it.
 
@@ -63,7 +63,7 @@ def one_message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
         return message_view(row)
 
     @router.post(
-        "/messages/{message_id}/resolve",
+        "/messages/{message_id:id}/resolve",
         summary="Say what became of an uncertain message",
         responses=_CONFLICT | BODY_PROBLEMS,
     )
