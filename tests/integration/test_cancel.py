@@ -74,8 +74,11 @@ async def test_a_claim_and_a_cancel_never_both_win(pool: Pool) -> None:
     for round_ in range(40):
         ids = await put(pool, 6)
         order = ids if round_ % 2 else ids[::-1]
-        claims = [claim(pool, LANE, limit=3, lease_seconds=30) for _ in range(2)]
-        *cancelled, first, second = await asyncio.gather(*map(try_cancel, order), *claims)
+        cancelled, first, second = await asyncio.gather(
+            asyncio.gather(*(try_cancel(id_) for id_ in order)),
+            claim(pool, LANE, limit=3, lease_seconds=30),
+            claim(pool, LANE, limit=3, lease_seconds=30),
+        )
         lost = {id_ for id_ in cancelled if id_ is not None}
         claimed = {message.id for message in [*first, *second]}
         assert lost.isdisjoint(claimed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -120,11 +120,11 @@ def _change(
             "say which messages: one by its id, or all that match by --recipient, --since, --until or --lane"
         )
     if message is not None:
-        answer = call_json(method, f"/messages/{message}{verb}", url=url, body=body)
-        out.print(f"{answer['id']} is {answer['status']}", markup=False)
+        found = call_json(method, f"/messages/{message}{verb}", url=url, body=body)
+        out.print(f"{found['id']} is {found['status']}", markup=False)
         return
     changed, more = 0, True
     while more:
-        answer: Any = call_json(method, f"/messages{verb}", url=url, query=chosen, body=body)
+        answer = call_json(method, f"/messages{verb}", url=url, query=chosen, body=body)
         changed, more = changed + answer["changed"], answer["more"]
     out.print(f"{changed} changed", markup=False)
