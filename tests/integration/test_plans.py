@@ -196,7 +196,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("listed", LISTS, ids=lambda listed: f"{listed[0]}-{listed[2]}")
-@pytest.mark.parametrize(("where", "mode"), product(("first", "far", "span"), MODES))
+@pytest.mark.parametrize(("where", "mode"), [*product(("first", "far", "span"), MODES)])
 async def test_a_page_reads_its_rows_and_no_others(
     full: Pool, listed: tuple[State, Filter, str], where: str, mode: str
 ) -> None:
