@@ -16,7 +16,6 @@ class Read:
     """What one run of a statement read."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        self.buffers: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         nodes = [node for node in _nodes(plan) if node["Actual Loops"]]
         self.indexes = {_parent(node["Index Name"]) for node in nodes if "Index Name" in node}
         self.rows = sum(
@@ -24,6 +23,11 @@ class Read:
             for node in nodes
             if node["Node Type"] in {"Index Scan", "Index Only Scan", "Seq Scan", "Bitmap Heap Scan"}
         )
+        # a CTE that nothing reads is run at the end, and is not in the sum of the whole
+        read = {f"CTE {node['CTE Name']}" for node in nodes if "CTE Name" in node}
+        apart = [node for node in nodes if node.get("Subplan Name", "").startswith("CTE ")]
+        unread = [node for node in apart if node["Subplan Name"] not in read]
+        self.buffers = sum(node["Shared Hit Blocks"] + node["Shared Read Blocks"] for node in (plan, *unread))
         self.kinds = {node["Node Type"] for node in nodes}
 
     def must(self, *, index: str, rows: int, buffers: int) -> None:
@@ -57,10 +61,7 @@ def _parent(index: str) -> str:
 async def read(connection: Connection, query: str, arguments: Sequence[object], mode: str) -> Read:
     """Run it as a prepared statement in a transaction that is rolled back, and say what it read."""
     name = f"plan_{uuid4().hex[:8]}"
-    types = [
-        f"{kind.name[:-2]}[]" if kind.kind == "array" and kind.name.endswith("[]") else kind.name
-        for kind in (await connection.prepare(query)).get_parameters()
-    ]
+    types = [kind.name for kind in (await connection.prepare(query)).get_parameters()]
     await connection.execute(f"SET plan_cache_mode = {mode}")
     await connection.execute(f"PREPARE {name} ({', '.join(types)}) AS {query}")
     given = ", ".join(_literal(argument) for argument in arguments)
