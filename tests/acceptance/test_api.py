@@ -22,7 +22,15 @@ HOSTILE_PAGES = (
     *("cursor=%2e%2e", "cursor=WzEsIngiXQ", "cursor=WzFd", "status=lost", "status=%00"),
     *("lane=" + "x" * 65, "lane=%00", "lane="),
     *("recipient=", "recipient=%00", "recipient=a%00", "recipient=" + "x" * 321, "recipient=+1"),
-    *("since=yesterday", "since=2026-01-01", "since=%00", "until=2026-01-01T00:00:00", "since=1e400"),
+    *(
+        "since=yesterday",
+        "since=2026-01-01",
+        "since=%00",
+        "until=2026-01-01T00:00:00",
+        "since=1e400",
+        "until=0.5",
+        "until=20261224",
+    ),
     *("since=0001-01-01T00:00:00%2B14:00", "until=9999-12-31T23:59:59-14:00"),
 )
 
@@ -94,6 +102,12 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
         assert answer.json()["status"] == status
         if "limit=" in what:
             assert "limit" in answer.json()["detail"], what
+
+
+async def test_a_method_that_is_not_there_hears_of_all_that_are(replica: Replica) -> None:
+    answer = await replica.put("/messages/1")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (await replica.get("/messages/retry")).headers["allow"] == "POST"
 
 
 async def test_pages_follow_each_other_without_gap_or_repeat(cluster: Cluster, replica: Replica) -> None:

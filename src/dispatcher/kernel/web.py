@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
@@ -76,6 +78,14 @@ def problem(status: int, title: str, detail: str) -> Response:
     )
 
 
+def _allowed(app: FastAPI, request: Request) -> str | None:
+    """The methods of this path, of all its routes; Starlette names those of one."""
+    for path, operations in app.openapi()["paths"].items():
+        if compile_path(path)[0].fullmatch(request.url.path):
+            return ", ".join(sorted(method.upper() for method in operations))
+    return None
+
+
 def handle_errors(app: FastAPI) -> None:
     """Answer every error of this app with problem details."""
 
@@ -92,10 +102,12 @@ def handle_errors(app: FastAPI) -> None:
         text = first["msg"].removeprefix("Value error, ")
         return problem(422, "Invalid request", f"{where}: {text[0].lower()}{text[1:]}")
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         answer = problem(error.status_code, str(error.detail), str(error.detail))
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(app, request)):
+            answer.headers["Allow"] = allowed
         return answer
 
     async def unavailable(_: Request, error: Exception) -> Response:

@@ -1,10 +1,11 @@
 """What a request's query says: which messages, which page."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
 
 from dispatcher.kernel.errors import InvalidRequestError
@@ -15,6 +16,16 @@ from dispatcher.messages.table import RECIPIENT_LENGTH, State
 MAX_CURSOR = 200
 DEFAULT_LIMIT = 100
 DEFAULT_LANE = "webhook"
+
+
+def _text(given: object) -> object:
+    if not re.match(r"\d{4}-\d{2}-\d{2}[Tt]", str(given)):
+        raise ValueError("must be an ISO 8601 time with a zone, e.g. 2026-12-24T18:00:00Z")
+    if re.search(r" \d{2}:?\d{2}$", str(given)):
+        raise ValueError(
+            "has a space, which is what a + means in a URL; write %2B, or the time in UTC with Z"
+        )
+    return given  # pydantic alone would take a number, for seconds since 1970
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -46,7 +57,7 @@ class IdConvertor(Convertor[str]):
 
 register_url_convertor("id", IdConvertor())
 MessageId = Annotated[int, Path(ge=0, lt=2**63, description="The message's id.", examples=[1])]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_utc)]
 Recipient = Annotated[
     str, Field(min_length=1, max_length=RECIPIENT_LENGTH, pattern=r"^[^\x00]*$"), AfterValidator(_plus)
 ]
