@@ -34,6 +34,8 @@ from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
+from dispatcher.messages.routes_many import many_messages_routes
+from dispatcher.messages.routes_one import one_message_routes
 from dispatcher.settings import Settings
 
 log = structlog.get_logger()
@@ -175,7 +177,8 @@ async def running(
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
         api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
-        api.include_router(message_routes(api_pool, recent))
+        for routes in (message_routes, many_messages_routes, one_message_routes):
+            api.include_router(routes(api_pool, recent))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},

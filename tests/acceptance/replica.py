@@ -145,6 +145,9 @@ class Replica:
     async def put(self, path: str, **options: Any) -> httpx2.Response:
         return await self._client.put(path, **options)
 
+    async def delete(self, path: str, **options: Any) -> httpx2.Response:
+        return await self._client.delete(path, **options)
+
     async def health(self) -> dict[str, Any]:
         answer: dict[str, Any] = (await self.get("/health")).json()
         return answer

@@ -21,6 +21,17 @@ HOSTILE_PAGES = (
     *("offset=-1", f"offset={10**9}", "cursor=%00", "cursor=" + "A" * 201, "cursor=" + "A" * 5000),
     *("cursor=%2e%2e", "cursor=WzEsIngiXQ", "cursor=WzFd", "status=lost", "status=%00"),
     *("lane=" + "x" * 65, "lane=%00", "lane="),
+    *("recipient=", "recipient=%00", "recipient=a%00", "recipient=" + "x" * 321, "recipient=+1"),
+    *(
+        "since=yesterday",
+        "since=2026-01-01",
+        "since=%00",
+        "until=2026-01-01T00:00:00",
+        "since=1e400",
+        "until=0.5",
+        "until=20261224",
+    ),
+    *("since=0001-01-01T00:00:00%2B14:00", "until=9999-12-31T23:59:59-14:00"),
 )
 
 
@@ -46,6 +57,8 @@ async def test_the_documents_are_there(replica: Replica) -> None:
     assert {
         *("/start", "/stop", "/sent", "/health", "/messages", "/sent-messages"),
         *("/process_message", "/worker-pool/state", "/ticks"),
+        *("/messages/{message_id}", "/messages/{message_id}/retry", "/messages/{message_id}/resolve"),
+        *("/messages/retry", "/messages/resolve"),
     } <= set(schema["paths"])
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
@@ -89,6 +102,12 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
         assert answer.json()["status"] == status
         if "limit=" in what:
             assert "limit" in answer.json()["detail"], what
+
+
+async def test_a_method_that_is_not_there_hears_of_all_that_are(replica: Replica) -> None:
+    answer = await replica.put("/messages/1")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (await replica.get("/messages/retry")).headers["allow"] == "POST"
 
 
 async def test_pages_follow_each_other_without_gap_or_repeat(cluster: Cluster, replica: Replica) -> None:

@@ -1,6 +1,7 @@
 """The page of /sent that Redis keeps: what somebody else wrote under its key is neither served nor believed."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx2
 import pytest
@@ -11,8 +12,10 @@ from tests.integration.rows import LANE, put
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import handle_errors
+from dispatcher.messages.cursor import Cursor
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
+from dispatcher.messages.table import State
 
 KEY = f"dispatcher:sent:{LANE}"
 
@@ -53,7 +56,8 @@ async def test_a_page_that_is_none_is_read_anew_and_replaced(
 
 async def test_a_kept_page_is_served_as_it_is(api: httpx2.AsyncClient, redis_url: str) -> None:
     async with Redis.from_url(redis_url, decode_responses=True) as connection:
-        await connection.set(KEY, '0 WzFd\n[{"kept": true}]')
+        following = Cursor(1, datetime(2026, 1, 1, tzinfo=UTC), State.SENT)
+        await connection.set(KEY, f'0 {following}\n[{{"kept": true}}]')
         answer = await api.get("/sent")
         assert answer.json() == [{"kept": True}]
-        assert answer.links["next"]["url"] == "/sent?cursor=WzFd"
+        assert answer.links["next"]["url"] == f"/sent?cursor={following}"

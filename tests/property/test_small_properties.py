@@ -15,7 +15,8 @@ from dispatcher.kernel.backoff import delay
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.live_config.resolve import KEYS, resolve, resolve_again
-from dispatcher.messages.listing import Cursor
+from dispatcher.messages.cursor import Cursor
+from dispatcher.messages.table import State
 
 JITTERS = st.floats(0, 1, exclude_max=True)
 IDS = st.integers(-(2**63) + 1, 2**63 - 1)
@@ -89,9 +90,9 @@ def test_any_wish_is_some_seconds_ahead_or_none(value: str, at: datetime) -> Non
     assert seconds is None or 0 < seconds <= ABSURD_SECONDS
 
 
-@given(IDS, st.none() | MOMENTS)
-def test_a_cursor_comes_back_as_it_went(id_: int, at: datetime | None) -> None:
-    cursor = Cursor(id_, at)
+@given(IDS, MOMENTS, st.sampled_from(State))
+def test_a_cursor_comes_back_as_it_went(id_: int, at: datetime, state: State) -> None:
+    cursor = Cursor(id_, at, state)
     assert Cursor.parse(str(cursor)) == cursor
     assert len(str(cursor)) <= 200
     assert str(cursor).isascii()
@@ -100,7 +101,7 @@ def test_a_cursor_comes_back_as_it_went(id_: int, at: datetime | None) -> None:
 @given(MOMENTS, st.integers(-14 * 60, 14 * 60))
 def test_a_cursor_means_the_same_moment_in_every_zone(at: datetime, minutes: int) -> None:
     elsewhere = at.astimezone(timezone(timedelta(minutes=minutes)))
-    assert Cursor.parse(str(Cursor(1, elsewhere))) == Cursor(1, at)
+    assert Cursor.parse(str(Cursor(1, elsewhere, State.SENT))) == Cursor(1, at, State.SENT)
 
 
 @given(st.text(max_size=200) | st.binary(max_size=150).map(lambda raw: raw.decode("latin-1")))

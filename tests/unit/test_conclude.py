@@ -89,6 +89,15 @@ def test_the_last_attempt_fails_the_message() -> None:
         assert (result.state, result.outcome, result.retry_in) == (State.FAILED, "retry", None)
 
 
+@pytest.mark.parametrize(("attempt", "seconds"), [(5, 5), (6, 10), (7, None)])
+def test_after_a_retry_by_hand_attempts_and_backoff_count_anew(attempt: int, seconds: float | None) -> None:
+    message = replace(claimed(attempt), attempts_before=4)
+    result = conclude(message, Retry("500"), TIMING, TERMS, jitter=lambda: 0.0)
+    assert result.number == attempt
+    assert result.state is (State.FAILED if seconds is None else State.PENDING)
+    assert result.retry_in == (None if seconds is None else timedelta(seconds=seconds))
+
+
 def test_rejected_fails_at_once() -> None:
     result = conclude(claimed(1), Rejected("404", status=404), TIMING, TERMS, jitter=lambda: 0.0)
     assert (result.state, result.outcome, result.retry_in, result.error) == (

@@ -18,6 +18,7 @@ DEFAULT_PORT = 8080
 SECONDS = 10.0
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _EXCERPT = 200
+_OURS = {404, 409, 422}
 
 Url = Annotated[
     str | None,
@@ -30,8 +31,16 @@ Url = Annotated[
 ]
 
 
+Query = Mapping[str, str | int]
+
+
 def call(
-    method: str, path: str, *, url: str | None, query: Mapping[str, int] | None = None
+    method: str,
+    path: str,
+    *,
+    url: str | None,
+    query: Query | None = None,
+    body: Mapping[str, str] | None = None,
 ) -> httpx2.Response:
     """One request. The answer, whatever its status.
 
@@ -48,7 +57,7 @@ def call(
             # a proxy of the environment does not know the services of this machine
             trust_env=urlsplit(base).hostname not in _LOOPBACK,
         ) as client:
-            return client.request(method, f"{base}{path}", params=query)
+            return client.request(method, f"{base}{path}", params=query, json=body)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise UnavailableError(
             f"no service answers at {base} ({_why(error)}); "
@@ -56,23 +65,33 @@ def call(
         ) from None
 
 
-def call_json(method: str, path: str, *, url: str | None, query: Mapping[str, int] | None = None) -> Any:
+def call_json(
+    method: str,
+    path: str,
+    *,
+    url: str | None,
+    query: Query | None = None,
+    body: Mapping[str, str] | None = None,
+) -> Any:
     """Like `call`, for answers that must be 2xx and JSON.
 
     Raises:
+        InvalidRequestError: The service says that it cannot be done: no such message, or not in this state.
         UnavailableError: The service could not do it, or it is not our service that answers there.
     """
-    response = call(method, path, url=url, query=query)
-    answer = body(response)
+    response = call(method, path, url=url, query=query, body=body)
+    answer = answer_of(response)
     if response.is_success:
         return answer
     detail = answer.get("detail") if isinstance(answer, dict) else None
+    if response.status_code in _OURS and detail:
+        raise InvalidRequestError(cut(str(detail), _EXCERPT))
     raise UnavailableError(
         f"{method} {response.url} answered {response.status_code}: {cut(str(detail or response.text), _EXCERPT)}"
     )
 
 
-def body(response: httpx2.Response) -> Any:
+def answer_of(response: httpx2.Response) -> Any:
     """The JSON of an answer.
 
     Raises:

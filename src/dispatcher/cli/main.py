@@ -19,6 +19,12 @@ COMMANDS = {
     "demo": Entry("dispatcher.cli.demo", "demo", "See it all in under a minute.", _RUN),
     "send": Entry("dispatcher.cli.send", "send", "Put in one message, or a CSV or NDJSON file.", _MESSAGES),
     "sent": Entry("dispatcher.cli.sent", "sent", "List what was sent, newest first.", _MESSAGES),
+    "show": Entry("dispatcher.cli.show", "show", "Show one message and its attempts.", _MESSAGES),
+    "cancel": Entry("dispatcher.cli.change", "cancel", "Cancel what is pending, one or all.", _MESSAGES),
+    "retry": Entry(
+        "dispatcher.cli.change", "retry", "Send once more what has failed, one or all.", _MESSAGES
+    ),
+    "resolve": Entry("dispatcher.cli.change", "resolve", "Say what became of what is uncertain.", _MESSAGES),
     "status": Entry(
         "dispatcher.cli.status", "status", "What works, what does not, what comes next.", _OPERATE
     ),

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dispatcher.cli.api import Url, body, call
+from dispatcher.cli.api import Url, answer_of, call
 from dispatcher.cli.console import cut, err, out, print_table
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.errors import UnavailableError
@@ -33,7 +33,7 @@ def status(
       dispatcher status > /dev/null || echo "look after it"
     """
     try:
-        health = body(call("GET", "/health", url=url))
+        health = answer_of(call("GET", "/health", url=url))
     except UnavailableError as error:
         err.print(f"dispatcher: {error.detail}", style="red", markup=False)
         raise typer.Exit(2) from None

@@ -34,10 +34,10 @@ def conclude(
             name, error = "retry", outcome.error
             if outcome.maybe_delivered and terms.hold_uncertain:
                 state = State.UNCERTAIN
-            elif message.attempt < terms.max_attempts:
+            elif message.spent < terms.max_attempts:
                 state = State.PENDING
                 seconds = backoff.delay(
-                    message.attempt,
+                    message.spent,
                     base=terms.backoff_base,
                     cap=terms.backoff_cap,
                     at_least=min(outcome.retry_after or 0.0, terms.retry_after_cap),

@@ -30,3 +30,17 @@ class StartupError(DispatcherError):
     """The process cannot start as it is configured."""
 
     title = "Cannot start"
+
+
+class NotFoundError(DispatcherError):
+    """What the caller names is not there."""
+
+    status = 404
+    title = "Not found"
+
+
+class ConflictError(DispatcherError):
+    """It cannot be done to the thing as it is now."""
+
+    status = 409
+    title = "Conflict"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
@@ -42,7 +44,8 @@ class Problem(BaseModel):
     correlation_id: str | None = Field(default=None, examples=["0f8f7a3e5b1c4d0e9a6b2c7d8e9f0a1b"])
 
 
-def _documented(description: str) -> dict[str, Any]:
+def documented(description: str) -> dict[str, Any]:
+    """A problem, for the `responses` of a route."""
     # Spelled out: for a model alone FastAPI would document application/json.
     return {
         "description": description,
@@ -51,13 +54,13 @@ def _documented(description: str) -> dict[str, Any]:
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    422: _documented("The request cannot be; `detail` says why."),
-    503: _documented("Postgres does not answer at the moment; try again."),
+    422: documented("The request cannot be; `detail` says why."),
+    503: documented("Postgres does not answer at the moment; try again."),
 }
 MAX_BODY_BYTES = 64 * 1024
 BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _documented("The body is not text, or is nested too deep."),
-    413: _documented(f"The body has more than {MAX_BODY_BYTES} bytes."),
+    400: documented("The body is not text, or is nested too deep."),
+    413: documented(f"The body has more than {MAX_BODY_BYTES} bytes."),
 }
 """What a route that takes a body answers besides."""
 
@@ -73,6 +76,14 @@ def problem(status: int, title: str, detail: str) -> Response:
         headers=headers,
         media_type="application/problem+json",
     )
+
+
+def _allowed(app: FastAPI, request: Request) -> str | None:
+    """The methods of this path, of all its routes; Starlette names those of one."""
+    for path, operations in app.openapi()["paths"].items():
+        if compile_path(path)[0].fullmatch(request.url.path):
+            return ", ".join(sorted(method.upper() for method in operations))
+    return None
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -91,10 +102,12 @@ def handle_errors(app: FastAPI) -> None:
         text = first["msg"].removeprefix("Value error, ")
         return problem(422, "Invalid request", f"{where}: {text[0].lower()}{text[1:]}")
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         answer = problem(error.status_code, str(error.detail), str(error.detail))
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(app, request)):
+            answer.headers["Allow"] = allowed
         return answer
 
     async def unavailable(_: Request, error: Exception) -> Response:

@@ -50,12 +50,12 @@ taken AS (
     RETURNING p.*
 )
 INSERT INTO messages_sending (id, lane, recipient_phone, content, state, priority, deliver_at, attempt_count,
-                              lease_id, leased_until, last_error, created_at)
+                              attempts_before, lease_id, leased_until, last_error, created_at)
 SELECT id, lane, recipient_phone, content, 'sending', priority, deliver_at,
        least(attempt_count, 32766) + 1, -- one odd row must not stop the lane
-       $3, now() + $4, last_error, created_at
+       attempts_before, $3, now() + $4, last_error, created_at
 FROM taken
-RETURNING id, recipient_phone, content, attempt_count, deliver_at, priority
+RETURNING id, recipient_phone, content, attempt_count, attempts_before, deliver_at, priority
 """
 
 
@@ -79,6 +79,13 @@ class ClaimedMessage:
     """The number of the attempt this claim is for, from 1."""
     deliver_at: datetime
     lease: Lease
+    attempts_before: int = 0
+    """How many of them were made before somebody retried it by hand."""
+
+    @property
+    def spent(self) -> int:
+        """The attempts that count towards `max_attempts`, this one included."""
+        return self.attempt - self.attempts_before
 
 
 async def claim(
@@ -127,7 +134,13 @@ async def claim(
     frontier.searched(search, reached, now=ended, seconds=ended - began)
     return [
         ClaimedMessage(
-            row["id"], row["recipient_phone"], row["content"], row["attempt_count"], row["deliver_at"], lease
+            row["id"],
+            row["recipient_phone"],
+            row["content"],
+            row["attempt_count"],
+            row["deliver_at"],
+            lease,
+            row["attempts_before"],
         )
         for row in rows
     ]

@@ -17,8 +17,9 @@ async def release(pool: Pool, claimed: Sequence[ClaimedMessage]) -> int:
             RETURNING m.*
         )
         INSERT INTO messages_pending (id, lane, recipient_phone, content, priority, deliver_at, attempt_count,
-                                      last_error, created_at)
-        SELECT id, lane, recipient_phone, content, priority, deliver_at, attempt_count - 1, last_error, created_at
+                                      attempts_before, last_error, created_at)
+        SELECT id, lane, recipient_phone, content, priority, deliver_at, attempt_count - 1,
+               attempts_before, last_error, created_at
         FROM released
         RETURNING id
         """,

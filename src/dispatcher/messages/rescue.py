@@ -30,7 +30,15 @@ class ExpiredLease:
     message_id: int
     lane: str
     lease_id: UUID
-    attempt: int
+    spent: int
+    """The attempts that count towards `max_attempts`, the interrupted one included."""
+
+
+EXPIRED = """
+SELECT id, lane, lease_id, attempt_count - attempts_before AS spent FROM messages_sending
+WHERE leased_until < now() AND leased_until >= now() - $2::interval
+ORDER BY leased_until LIMIT $1
+"""
 
 
 async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> list[ExpiredLease]:
@@ -39,16 +47,8 @@ async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> list[E
     Who found none a moment ago need not look further back than that moment and VISIBLE_AFTER: every search walks
     over the index entries of all leases of its time that vacuum could not remove yet.
     """
-    rows = await pool.fetch(
-        """
-        SELECT id, lane, lease_id, attempt_count FROM messages_sending
-        WHERE leased_until < now() AND leased_until >= now() - $2::interval
-        ORDER BY leased_until LIMIT $1
-        """,
-        limit,
-        within,
-    )
-    return [ExpiredLease(row["id"], row["lane"], row["lease_id"], row["attempt_count"]) for row in rows]
+    rows = await pool.fetch(EXPIRED, limit, within)
+    return [ExpiredLease(row["id"], row["lane"], row["lease_id"], row["spent"]) for row in rows]
 
 
 def verdict(lease: ExpiredLease, receipt: Receipt | None, *, on_uncertain: str, max_attempts: int) -> State:
@@ -59,7 +59,7 @@ def verdict(lease: ExpiredLease, receipt: Receipt | None, *, on_uncertain: str, 
     """
     if receipt is not None:
         return State.SENT
-    if on_uncertain == "retry" and lease.attempt < max_attempts:
+    if on_uncertain == "retry" and lease.spent < max_attempts:
         return State.PENDING
     return State.UNCERTAIN
 
@@ -73,15 +73,16 @@ WITH result AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id AND m.leased_until < now()
-    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.created_at,
+    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.attempts_before,
+              m.created_at,
               r.state,
               CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
               CASE r.state WHEN 'sent' THEN NULL ELSE $6 END AS error
 ), moved AS (
     INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
-                          attempt_count, receipt_id, last_error, held_at, created_at)
+                          attempt_count, attempts_before, receipt_id, last_error, held_at, created_at)
     SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at, deliver_at,
-           attempt_count, receipt_id, error, CASE state WHEN 'uncertain' THEN now() END, created_at
+           attempt_count, attempts_before, receipt_id, error, CASE state WHEN 'uncertain' THEN now() END, created_at
     FROM rescued
 ), recorded AS (
     INSERT INTO attempts (message_id, number, replica, started_at, duration_ms, outcome, error)

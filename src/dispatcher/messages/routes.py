@@ -4,58 +4,34 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import PROBLEMS, BoundedRoute
-from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET, Cursor, list_messages
+from dispatcher.messages.cursor import Cursor
+from dispatcher.messages.listing import list_messages
+from dispatcher.messages.query import MAX_CURSOR, MessagesQuery, PageQuery
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.table import State
 from dispatcher.messages.view import MessageView, message_view
 
 _VIEWS = TypeAdapter(list[MessageView])
-MAX_CURSOR = 200
-RECENT_LIMIT = 100
-"""The size of the page that is kept in Redis, and the default size of a page."""
-
-
-class PageQuery(BaseModel):
-    """Which page of sent messages."""
-
-    limit: int = Field(default=RECENT_LIMIT, ge=1, le=MAX_LIMIT, description="Messages per page.")
-    offset: int = Field(
-        default=0,
-        ge=0,
-        le=MAX_OFFSET,
-        description="Messages to skip. To read far back, follow `Link` instead.",
-    )
-    cursor: str | None = Field(
-        default=None, max_length=MAX_CURSOR, description="From a page's `Link` header."
-    )
-    lane: str = Field(default="webhook", pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="The lane to list.")
-
-
-class MessagesQuery(PageQuery):
-    """Which page of the messages of which status."""
-
-    status: State = State.SENT
 
 
 def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
-    """The routes that read messages."""
+    """The routes that list messages."""
     router = APIRouter(tags=["messages"], responses=PROBLEMS, route_class=BoundedRoute)
 
     async def page(request: Request, query: PageQuery, state: State) -> Response:
-        newest = state is State.SENT and query.offset == 0 and query.cursor is None
-        cacheable = newest and query.limit == RECENT_LIMIT
+        cacheable = state is State.SENT and query.newest
         version, cached = await recent.read(query.lane) if cacheable else (None, None)
         if cached is not None and (kept := _kept_page(cached)) is not None:
             return _answer(*kept, request)
         rows, following = await list_messages(
             pool,
-            lane=query.lane,
-            state=state,
+            state,
+            query.filter(),
             limit=query.limit,
             offset=query.offset,
             after=Cursor.parse(query.cursor) if query.cursor else None,
@@ -67,7 +43,10 @@ def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
 
     @router.get("/sent", response_model=list[MessageView], summary="Sent messages, newest first")
     async def sent(request: Request, query: Annotated[PageQuery, Query()]) -> Response:
-        """Each with the receiver's `messageId`. The `Link` header leads to the next page."""
+        """Each with the receiver's `messageId`. `since` and `until` mean `sent_at`.
+
+        The `Link` header leads to the next page.
+        """
         return await page(request, query, State.SENT)
 
     @router.get("/sent-messages", response_model=list[MessageView], summary="/sent under another name")
@@ -77,7 +56,11 @@ def message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
 
     @router.get("/messages", response_model=list[MessageView], summary="Messages of one status")
     async def messages(request: Request, query: Annotated[MessagesQuery, Query()]) -> Response:
-        """`sent` newest first, `pending` and `sending` soonest due first, the others newest first."""
+        """`pending` and `sending` soonest due first; the others newest first, by when they became so.
+
+        `since` and `until` mean the time of that order: `deliver_at`, `sent_at`, or when it became failed, uncertain
+        or cancelled. The `Link` header leads to the next page.
+        """
         return await page(request, query, query.status)
 
     return router

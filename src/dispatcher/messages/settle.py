@@ -23,16 +23,17 @@ WITH result AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.created_at,
+    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.attempts_before,
+              m.created_at,
               r.state,
               CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
               r.error, r.retry_in, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
 ), moved AS (
     INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
-                          attempt_count, receipt_id, last_error, held_at, created_at)
+                          attempt_count, attempts_before, receipt_id, last_error, held_at, created_at)
     SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at,
            CASE state WHEN 'pending' THEN now() + retry_in ELSE deliver_at END,
-           attempt_count, receipt_id, error, CASE WHEN state IN ('failed', 'uncertain') THEN now() END, created_at
+           attempt_count, attempts_before, receipt_id, error, CASE WHEN state IN ('failed', 'uncertain') THEN now() END, created_at
     FROM settled
 )
 INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,

@@ -5,12 +5,13 @@ state moves the row: what was sent, however much, does not make the search for w
 
 | part | holds | indexes |
 |---|---|---|
-| `messages_pending` | `pending` | `due` (lane, priority, deliver_at, id): what is claimed, in the order of claiming; `id`; `recipient` |
+| `messages_pending` | `pending` | `due` (lane, priority, deliver_at, id): what is claimed, in the order of claiming; `id`; `recipient` (lane, recipient_phone, deliver_at, id) |
 | `messages_sending` | `sending`: never more than what is on the wire | `id`; `leased` (leased_until): what the rescuer looks through |
-| `messages_held` | `failed`, `uncertain`, `cancelled` | `state` (lane, state, id); `id`; `recipient`; `since` (held_at) |
-| `messages_sent_YYYYMMDD` | `sent`, by day of `sent_at` in UTC | `newest` (lane, sent_at, id); `id`; `recipient` |
+| `messages_held` | `failed`, `uncertain`, `cancelled` | `state` (lane, state, held_at, id); `id`; `recipient` (lane, state, recipient_phone, held_at, id); `since` (held_at) |
+| `messages_sent_YYYYMMDD` | `sent`, by day of `sent_at` in UTC | `newest` (lane, sent_at, id); `id`; `recipient` (lane, recipient_phone, sent_at, id) |
 
-`attempts` is kept by day as well. `retention.py` makes the days ahead of time and drops those that are too old. No
+In the first two indexes of `messages_held`, `created_at` stands in where there is no `held_at`. `attempts` is kept by day
+as well. `retention.py` makes the days ahead of time and drops those that are too old. No
 uniqueness is declared over all parts: ids come from one sequence, and no move makes two rows of one.
 """
 
@@ -82,6 +83,9 @@ messages = Table(
     Column("last_error", Text),
     Column("held_at", DateTime(timezone=True)),  # since when it is failed, uncertain or cancelled
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column(
+        "attempts_before", SmallInteger, nullable=False, server_default=text("0")
+    ),  # `retry.py` says what for
     CheckConstraint(
         f"recipient_phone <> '' AND char_length(recipient_phone) <= {RECIPIENT_LENGTH}", name="recipient"
     ),
