@@ -14,16 +14,20 @@ from dispatcher.kernel.clock import elapsed, pause
 ENDLESS_CHUNK = b"1000\r\n" + b"x" * 4096 + b"\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
-    """One request that arrived whole."""
+    """One request that arrived whole, and what became of it. Times are on the clock of `kernel.clock.elapsed`."""
 
     at: float
-    """On the clock of `kernel.clock.elapsed`."""
+    path: str
     webhook_id: int
     headers: Mapping[str, str]
     to: str
     content: str
+    status: int | None = None
+    """The status that it is answered with; None when it gets no answer."""
+    answered_at: float | None = None
+    """When the answer had gone out; None until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Receiver:
         arrival = await self._read(reader)
         self.arrivals.append(arrival)
         answer = self.answer(arrival)
+        arrival.status = answer.status if answer.ending == "keep" else None
         if answer.delay:
             await pause(answer.delay)
         match answer.ending:
@@ -96,13 +101,21 @@ class Receiver:
                 )
                 writer.write("\r\n".join(lines).encode() + body)
                 await writer.drain()
+                arrival.answered_at = elapsed()
         return True
 
     async def _read(self, reader: asyncio.StreamReader) -> Arrival:
-        head = await reader.readuntil(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2])
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
         fields = orjson.loads(await reader.readexactly(int(headers["content-length"])))
-        return Arrival(elapsed(), int(headers["webhook-id"]), headers, fields["to"], fields["content"])
+        return Arrival(
+            elapsed(),
+            first.split()[1],
+            int(headers["webhook-id"]),
+            headers,
+            fields["to"],
+            fields["content"],
+        )
 
 
 def _receipt(arrival: Arrival) -> bytes:
