@@ -14,6 +14,17 @@ from dispatcher.kernel.clock import elapsed, pause
 ENDLESS_CHUNK = b"1000\r\n" + b"x" * 4096 + b"\r\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to do with one request. A body of None is a fresh `messageId`."""
+
+    status: int = 202
+    body: bytes | None = None
+    headers: tuple[str, ...] = ()
+    delay: float = 0.0
+    ending: Literal["keep", "hang", "close", "endless"] = "keep"
+
+
 @dataclass(slots=True)
 class Arrival:
     """One request that arrived whole, and what became of it. Times are on the clock of `kernel.clock.elapsed`."""
@@ -24,21 +35,10 @@ class Arrival:
     headers: Mapping[str, str]
     to: str
     content: str
-    status: int | None = None
-    """The status that it is answered with; None when it gets no answer."""
+    answer: Answer = Answer()
+    """What the receiver was told to do with it."""
     answered_at: float | None = None
     """When the answer had gone out; None until then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What to do with one request. A body of None is a fresh `messageId`."""
-
-    status: int = 202
-    body: bytes | None = None
-    headers: tuple[str, ...] = ()
-    delay: float = 0.0
-    ending: Literal["keep", "hang", "close", "endless"] = "keep"
 
 
 class Receiver:
@@ -75,8 +75,7 @@ class Receiver:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         arrival = await self._read(reader)
         self.arrivals.append(arrival)
-        answer = self.answer(arrival)
-        arrival.status = answer.status if answer.ending == "keep" else None
+        arrival.answer = answer = self.answer(arrival)
         if answer.delay:
             await pause(answer.delay)
         match answer.ending:

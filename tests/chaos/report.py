@@ -67,7 +67,7 @@ def next_delivered(accounts: Accounts, numbers: set[int]) -> list[float]:
     answers = sorted(
         arrival.answered_at
         for arrival in accounts.arrivals
-        if arrival.answered_at and arrival.status != REFUSED
+        if arrival.answered_at and arrival.answer.status != REFUSED
     )
     overs = [each.struck.over for each in accounts.rounds if each.number in numbers]
     return [answers[bisect_right(answers, over)] - over for over in overs]
@@ -105,7 +105,7 @@ def problems(accounts: Accounts) -> list[str]:
     for repeat in accounts.illegitimate:
         found.append(f"repeated without excuse: message {repeat.webhook_id}")
         found += [
-            f"    {a.at:.3f} from {a.path}, answered {a.status} at {a.answered_at or 0:.3f}"
+            f"    {a.at:.3f} from {a.path}, answered {a.answer.status} at {a.answered_at or 0:.3f}"
             for a in accounts.arrivals
             if a.webhook_id == repeat.webhook_id
         ]

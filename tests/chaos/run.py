@@ -63,7 +63,7 @@ class Accounts:
     @property
     def delivered_at(self) -> dict[int, float]:
         """When each message was first had by the receiver."""
-        return {a.webhook_id: a.at for a in reversed(self.arrivals) if a.status != REFUSED}
+        return {a.webhook_id: a.at for a in reversed(self.arrivals) if a.answer.status != REFUSED}
 
     @property
     def illegitimate(self) -> list[Repeat]:
@@ -126,7 +126,7 @@ async def _accounts(stage: Stage, plan: Plan, rounds: list[Round]) -> Accounts:
     arrivals = list(stage.receiver.arrivals)
     disturbances = [each.struck.disturbance for each in rounds if each.struck.disturbance]
     excuses = Excuses(TIMEOUT_SECONDS, FAILING, disturbances, hold=plan.on_uncertain == "hold")
-    had = {arrival.webhook_id for arrival in arrivals if arrival.status != REFUSED}
+    had = {arrival.webhook_id for arrival in arrivals if arrival.answer.status != REFUSED}
     return Accounts(
         plan, rounds, accepted, states, arrivals, lost(accepted, states, had), repeats(arrivals, excuses)
     )

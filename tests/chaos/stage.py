@@ -7,13 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from tests.acceptance.cluster import Cluster, running_own_cluster
 from tests.acceptance.receiver import Answer, Arrival, Receiver, running_receiver
 from tests.acceptance.replica import Replica
 from tests.chaos.load import Load
-from tests.chaos.wire import Dial, Wire, running_wire
+from tests.chaos.wire import Wire, running_postgres_wire, running_wire
 
 TIMEOUT_SECONDS = 1.0
 LEASE_SECONDS = 3.0
@@ -92,16 +91,8 @@ async def _node(stack: AsyncExitStack, cluster: Cluster, receiver: Receiver, nam
     webhook = await stack.enter_async_context(
         running_wire(partial(asyncio.open_connection, "127.0.0.1", receiver.port))
     )
-    postgres = await stack.enter_async_context(running_wire(_to_postgres(cluster.db_url)))
-    address = urlsplit(cluster.db_url)
-    replica = cluster.replica(
-        APP_DB_URL=f"postgresql://{address.username}@127.0.0.1:{postgres.port}{address.path}?sslmode=disable",
-    )
+    postgres, db_url = await stack.enter_async_context(running_postgres_wire(cluster.db_url))
+    replica = cluster.replica(APP_DB_URL=db_url)
     # so that the receiver can tell them apart
     replica.below_etcd(webhook_url=f"http://127.0.0.1:{webhook.port}/{name}")
     return Node(name, replica, webhook, postgres)
-
-
-def _to_postgres(db_url: str) -> Dial:
-    (sockets,) = parse_qs(urlsplit(db_url).query)["host"]
-    return partial(asyncio.open_unix_connection, f"{sockets}/.s.PGSQL.5432")

@@ -1,6 +1,6 @@
 """What the receiver and the database say about a run: what was lost, and which repeats no fault excuses. Pure.
 
-Every arrival at the receiver is recorded with its time, the replica it came from, the status that the receiver chose
+Every arrival at the receiver is recorded with its time, the replica it came from, the answer that the dice chose for it
 and the time when that answer had gone out. An arrival is **had** unless it was refused (503): from then on the
 receiver has the message, whatever becomes of the answer.
 
@@ -70,19 +70,22 @@ class Excuses:
     stalling: str
     """The name of the fault that has the receiver answer too late."""
     disturbances: Sequence[Disturbance]
+    """In the order in which they began."""
     hold: bool
 
     def of(self, arrival: Arrival) -> str | None:
         """The fault that this send, had by the receiver, was in flight at."""
         if self.hold:
             return None
-        answered = arrival.answered_at
-        # one whose client was gone before the answer could go out is judged by the disturbances alone
-        if answered is not None and answered - arrival.at > self.timeout:
+        # no answer went out to a sender that was gone by then: when it would have counts
+        answered = arrival.answered_at or arrival.at + arrival.answer.delay
+        if answered - arrival.at > self.timeout:
             return self.stalling
-        settled = (arrival.at + self.timeout if answered is None else answered) + SETTLE_SECONDS
+        settled = answered + SETTLE_SECONDS
         source = arrival.path.rpartition("/")[2]
-        for disturbance in self.disturbances:
+        for disturbance in reversed(
+            self.disturbances
+        ):  # of several, the last is the likeliest to be the cause
             if source in disturbance.nodes and arrival.at <= disturbance.end and settled >= disturbance.begin:
                 return disturbance.fault
         return None
@@ -97,7 +100,7 @@ def repeats(arrivals: Iterable[Arrival], excuses: Excuses) -> list[Repeat]:
         if earlier:
             reasons = [excuses.of(each) for each in earlier]
             found.append(Repeat(arrival.webhook_id, arrival.at, None if None in reasons else reasons[-1]))
-        if arrival.status != REFUSED:
+        if arrival.answer.status != REFUSED:
             earlier.append(arrival)
     return found
 

@@ -4,6 +4,8 @@ import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from urllib.parse import parse_qs, urlsplit
 
 CHUNK_BYTES = 64 * 1024
 
@@ -119,3 +121,13 @@ async def running_wire(dial: Dial) -> AsyncIterator[Wire]:
         for task in tuple(clients):
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_postgres_wire(db_url: str) -> AsyncIterator[tuple[Wire, str]]:
+    """A wire to the embedded Postgres, and the address of this database through it."""
+    address = urlsplit(db_url)
+    (sockets,) = parse_qs(address.query)["host"]
+    async with running_wire(partial(asyncio.open_unix_connection, f"{sockets}/.s.PGSQL.5432")) as wire:
+        there = f"127.0.0.1:{wire.port}{address.path}"
+        yield wire, f"postgresql://{address.username}@{there}?sslmode=disable"
