@@ -17,6 +17,7 @@ import structlog
 from bench.machine import machine
 from rich.console import Console
 from rich.progress import Progress
+from tests.chaos.faults import FAULTS
 from tests.chaos.report import problems, round_line, table
 from tests.chaos.run import Plan, Round, play
 
@@ -56,6 +57,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100, help="of each policy (default: 100)")
     parser.add_argument("--replicas", type=int, default=3, help="default: 3")
     parser.add_argument("--policy", choices=("retry", "hold", "both"), default="both", help="default: both")
+    parser.add_argument(
+        "--only", choices=tuple(FAULTS), nargs="+", default=tuple(FAULTS), help="these faults and no others"
+    )
     parser.add_argument("--verbose", action="store_true", help="a line for each round")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
@@ -66,7 +70,7 @@ def main() -> int:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(machine())
     console.print(f"seed {seed}: to repeat these faults, add --seed {seed}")
-    plans = [Plan(seed, arguments.rounds, arguments.replicas, policy) for policy in policies]
+    plans = [Plan(seed, arguments.rounds, arguments.replicas, policy, arguments.only) for policy in policies]
     kept = [asyncio.run(run(plan, console, verbose=arguments.verbose)) for plan in plans]
     return 0 if all(kept) else 1
 

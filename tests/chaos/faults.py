@@ -49,6 +49,11 @@ def names(nodes: Sequence[Node]) -> frozenset[str]:
     return frozenset(node.name for node in nodes)
 
 
+def said(nodes: Sequence[Node]) -> str:
+    """The nodes for people."""
+    return ", ".join(sorted(names(nodes)))
+
+
 @fault("SIGKILL")
 async def kill(stage: Stage, dice: random.Random) -> Struck:
     struck, began = victims(stage, dice), elapsed()
@@ -59,9 +64,7 @@ async def kill(stage: Stage, dice: random.Random) -> Struck:
         await node.replica.launch()
     over = elapsed()
     await asyncio.gather(*(node.replica.answers() for node in struck))
-    return Struck(
-        over, ", ".join(names(struck)), Disturbance("SIGKILL", names(struck), began, gone + WIRE_SECONDS)
-    )
+    return Struck(over, said(struck), Disturbance("SIGKILL", names(struck), began, gone + WIRE_SECONDS))
 
 
 @fault("SIGSTOP")
@@ -73,7 +76,7 @@ async def stop(stage: Stage, dice: random.Random) -> Struck:
     for node in struck:
         node.replica.send(signal.SIGCONT)
     over = elapsed()
-    return Struck(over, ", ".join(names(struck)), Disturbance("SIGSTOP", names(struck), began, over))
+    return Struck(over, said(struck), Disturbance("SIGSTOP", names(struck), began, over + WIRE_SECONDS))
 
 
 @fault("Postgres restart")
@@ -167,7 +170,7 @@ async def cut_postgres(stage: Stage, dice: random.Random) -> Struck:
 
 
 def _cut(struck: Sequence[Node], *, late: bool) -> str:
-    return f"{', '.join(names(struck))}; what was held {'arrives late' if late else 'is gone'}"
+    return f"{said(struck)}; what was held {'arrives late' if late else 'is gone'}"
 
 
 @fault(FAILING)

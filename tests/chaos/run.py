@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +28,14 @@ class Plan:
     rounds: int
     replicas: int
     on_uncertain: str
+    kinds: Sequence[str] = tuple(FAULTS)
 
     def faults(self) -> list[str]:
         """One a round, each as often as any other, in the order that the seed gives them."""
         dice = random.Random(f"{self.seed} order")
         drawn: list[str] = []
         while len(drawn) < self.rounds:
-            drawn += dice.sample(list(FAULTS), len(FAULTS))
+            drawn += dice.sample(self.kinds, len(self.kinds))
         return drawn[: self.rounds]
 
 

@@ -14,7 +14,7 @@ had is excused, by one of two things:
   | fault | of | from | to |
   |---|---|---|---|
   | SIGKILL | the replica | the signal | `WIRE_SECONDS` after its end: its last bytes may still be on their way |
-  | SIGSTOP | the replica | SIGSTOP | SIGCONT |
+  | SIGSTOP | the replica | SIGSTOP | `WIRE_SECONDS` after SIGCONT: an attempt that had begun may not have been on the wire yet |
   | webhook path dead | the replica | the cut | `WIRE_SECONDS` after the cut is healed, when what was held has arrived |
   | Postgres away | every replica | the stop | `RETRY_SECONDS` after it answers again: a settlement is retried by then |
   | Postgres path dead | the replica | the cut | as above, if what was held arrives late; else `GIVE_UP_SECONDS`, after which a statement on a dead connection is given up |
