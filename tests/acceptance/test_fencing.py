@@ -55,7 +55,6 @@ async def test_a_replica_stopped_past_its_lease_settles_and_sends_nothing_more_o
     assert {row["state"] for row in settled.values()} == {end}
     resumed = len(receiver.arrivals)
     victim.send(signal.SIGCONT)
-    await eventually(lambda: found_out(victim, on_the_wire), seconds=15, what="it finds its leases lost")
     fresh = set[int]()
 
     async def sends_again() -> bool:
@@ -63,6 +62,8 @@ async def test_a_replica_stopped_past_its_lease_settles_and_sends_nothing_more_o
         return any(arrival.webhook_id in fresh for arrival in arrivals_of(receiver, "victim", since=resumed))
 
     await eventually(sends_again, seconds=15, what="it sends what is new")
+    assert await written(cluster, held) == settled, "it settled nothing of what it had lost"
+    await eventually(lambda: found_out(victim, on_the_wire), seconds=15, what="it finds its leases lost")
     await eventually(lambda: all_ended(cluster), seconds=30, what="everything ends")
 
     assert await written(cluster, held) == settled, "it settled nothing of what it had lost"
