@@ -99,7 +99,10 @@ async def _round(stage: Stage, plan: Plan, number: int, fault: str) -> Round:
     struck = await FAULTS[fault](stage, dice)
 
     async def delivers() -> bool:
-        return any((arrival.answered_at or 0) > struck.over for arrival in stage.receiver.arrivals[-100:])
+        return any(
+            arrival.answer.status != REFUSED and (arrival.answered_at or 0) > struck.over
+            for arrival in stage.receiver.arrivals[-100:]
+        )
 
     await eventually(delivers, seconds=RECOVERY_SECONDS, what=f"a message is delivered after {fault}")
     for node in stage.nodes:

@@ -24,6 +24,8 @@ LIVE = {
     "backoff_base": 0.05,
     "backoff_cap": 1,
     "max_attempts": 100,
+    "breaker_base": 0.2,
+    "breaker_cap": 1,
 }
 """Short times, so that a round takes seconds; so many attempts that no fault lasts long enough to use them up."""
 
