@@ -1,6 +1,7 @@
 """Several replicas on one Postgres, Redis and etcd, and what tests ask and tell them."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from pathlib import Path
 import orjson
 from tests.acceptance.replica import Replica, eventually
 
-from dispatcher.embedded.servers import RunningServers
+from dispatcher.embedded.servers import RunningServers, running_servers
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.etcd import connected
+from dispatcher.kernel.migrate import migrate
 
 
 @dataclass(slots=True)
@@ -121,3 +123,16 @@ async def running_cluster(
             yield cluster
         finally:
             await asyncio.gather(*(replica.close() for replica in cluster.replicas))
+
+
+@asynccontextmanager
+async def running_own_cluster(folder: Path) -> AsyncIterator[Cluster]:
+    """A cluster on servers of its own, which whoever has it may stop, kill and start."""
+    # tempfile and not the folder: Postgres runs as nobody where this runs as root, and has to get in
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as data:
+        async with running_servers(Path(data), postgres=True, redis=True, etcd=True) as servers:
+            db_url = servers.addresses.db_url
+            assert db_url is not None
+            await migrate(db_url)
+            async with running_cluster(folder, servers, db_url=db_url, etcd_prefix="/app/config/") as running:
+                yield running

@@ -1,16 +1,14 @@
 """A cluster of the real program a test: on the run's shared servers, or on servers of its own that it may stop."""
 
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.acceptance.cluster import Cluster, running_cluster
+from tests.acceptance.cluster import Cluster, running_cluster, running_own_cluster
 from tests.acceptance.receiver import Receiver, running_receiver
 
-from dispatcher.embedded.servers import RunningServers, running_servers
-from dispatcher.kernel.migrate import migrate
+from dispatcher.embedded.servers import RunningServers
 
 
 @pytest.fixture
@@ -35,12 +33,5 @@ async def cluster(
 @pytest.fixture
 async def own_cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """On servers of its own, which the test may stop, kill and start."""
-    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as folder:
-        async with running_servers(Path(folder), postgres=True, redis=True, etcd=True) as servers:
-            db_url = servers.addresses.db_url
-            assert db_url is not None
-            await migrate(db_url)
-            async with running_cluster(
-                tmp_path, servers, db_url=db_url, etcd_prefix="/app/config/"
-            ) as running:
-                yield running
+    async with running_own_cluster(tmp_path) as running:
+        yield running

@@ -15,18 +15,6 @@ ENDLESS_CHUNK = b"1000\r\n" + b"x" * 4096 + b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """One request that arrived whole."""
-
-    at: float
-    """On the clock of `kernel.clock.elapsed`."""
-    webhook_id: int
-    headers: Mapping[str, str]
-    to: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What to do with one request. A body of None is a fresh `messageId`."""
 
@@ -35,6 +23,22 @@ class Answer:
     headers: tuple[str, ...] = ()
     delay: float = 0.0
     ending: Literal["keep", "hang", "close", "endless"] = "keep"
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request that arrived whole, and what became of it. Times are on the clock of `kernel.clock.elapsed`."""
+
+    at: float
+    path: str
+    webhook_id: int
+    headers: Mapping[str, str]
+    to: str
+    content: str
+    answer: Answer = Answer()
+    """What the receiver was told to do with it."""
+    answered_at: float | None = None
+    """When the answer had gone out; None until then."""
 
 
 class Receiver:
@@ -71,7 +75,7 @@ class Receiver:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         arrival = await self._read(reader)
         self.arrivals.append(arrival)
-        answer = self.answer(arrival)
+        arrival.answer = answer = self.answer(arrival)
         if answer.delay:
             await pause(answer.delay)
         match answer.ending:
@@ -96,13 +100,21 @@ class Receiver:
                 )
                 writer.write("\r\n".join(lines).encode() + body)
                 await writer.drain()
+                arrival.answered_at = elapsed()
         return True
 
     async def _read(self, reader: asyncio.StreamReader) -> Arrival:
-        head = await reader.readuntil(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2])
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
         fields = orjson.loads(await reader.readexactly(int(headers["content-length"])))
-        return Arrival(elapsed(), int(headers["webhook-id"]), headers, fields["to"], fields["content"])
+        return Arrival(
+            elapsed(),
+            first.split()[1],
+            int(headers["webhook-id"]),
+            headers,
+            fields["to"],
+            fields["content"],
+        )
 
 
 def _receipt(arrival: Arrival) -> bytes:

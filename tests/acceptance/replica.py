@@ -83,6 +83,12 @@ class Replica:
     def runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    def below_etcd(self, **values: object) -> None:
+        """Live values of this replica alone, from its next start on: its file, which counts where etcd says nothing."""
+        path = self.folder / "live.yaml"
+        path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+        self.environment["APP_DYNAMIC_CONFIG"] = str(path)
+
     async def launch(self, *arguments: str) -> None:
         """Begin to start it, and do not wait for it."""
         with self.log_path.open("ab") as log, (self.folder / "stdout.log").open("ab") as out:

@@ -1,15 +1,19 @@
 """Postgres: one asyncpg pool per process, and what counts as "Postgres is not there right now"."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 
+from dispatcher.kernel.clock import pause
 from dispatcher.kernel.errors import StartupError
 
 COMMAND_SECONDS = 15.0
 """No statement of ours takes longer; a half-open connection must not hold a loop for minutes."""
+CANCEL_SECONDS = 0.5
+"""How long Postgres has to confirm that a statement without an answer was cancelled."""
 
 UNAVAILABLE: tuple[type[Exception], ...] = (
     OSError,
@@ -43,11 +47,33 @@ table that fills and empties within a minute happened to be empty when its stati
 async def connected_pool(url: str, *, application: str, size: int) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections; opens the first one, so that a wrong address is known at once.
 
+    A statement that gets no answer in COMMAND_SECONDS is given up, and the next one gets a new connection.
+
     Raises:
         StartupError: Postgres cannot be reached, or refuses the user, password or database.
     """
+    dropping = set[asyncio.Task[None]]()  # the event loop alone would let them be collected while they run
+
+    async def drop(silent: "asyncpg.Connection[asyncpg.Record]") -> None:
+        # The path is half open, most likely. Left to itself, asyncpg waits as long again for an answer to its
+        # cancellation, and then hands out the next connection over the same dead path.
+        await pool.expire_connections()
+        await pause(CANCEL_SECONDS)
+        if not silent.is_closed():
+            silent.terminate()
+
+    async def watch(connection: Any) -> None:
+        def done(statement: asyncpg.connection.LoggedQuery) -> None:
+            if isinstance(statement.exception, TimeoutError):
+                task = asyncio.create_task(drop(connection))
+                dropping.add(task)
+                task.add_done_callback(dropping.discard)
+
+        connection.add_query_logger(done)
+
     pool: Pool = asyncpg.create_pool(
         url,
+        init=watch,
         min_size=1,
         max_size=size,
         timeout=5.0,
