@@ -7,13 +7,11 @@ from contextlib import AsyncExitStack
 from rich.console import Console
 
 from dispatcher.cli.console import err
-from dispatcher.cli.rows import Bad, Good
+from dispatcher.cli.rows import Bad, Batch
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
 from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
-from dispatcher.messages.insert import insert
+from dispatcher.messages.copy_in import copy_in
 
-BATCH = 5_000
-"""Rows a transaction: large enough that its commit costs nothing, small enough to see it move."""
 LISTED = 10
 """Skipped rows that are listed."""
 
@@ -22,13 +20,13 @@ class FileSending:
     """One file on its way in."""
 
     def __init__(
-        self, rows: Iterator[Good | Bad], *, skip_bad: bool, on_inserted: Callable[[int], None]
+        self, batches: Iterator[Batch], *, skip_bad: bool, on_inserted: Callable[[int], None]
     ) -> None:
-        self._rows = rows
+        self._batches = batches
         self._skip_bad = skip_bad
         self._on_inserted = on_inserted
         self._last_line = 0
-        self._under_way: list[Good] = []
+        self._under_way: Batch | None = None
         self.inserted = 0
         """Messages that are in the table."""
         self.skipped = 0
@@ -48,9 +46,12 @@ class FileSending:
                 stack.enter_async_context(connected_pool(db_url, application="dispatcher send", size=1))
             )
             try:
-                for batch in self._batches():
-                    self._under_way = batch
-                    runner.run(self._insert(pool, batch))
+                for batch in self._batches:
+                    for bad in batch.bad:
+                        self._bad(bad)
+                    if batch.recipients:
+                        self._under_way = batch
+                        runner.run(self._insert(pool, batch))
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
             except KeyboardInterrupt:
@@ -60,19 +61,6 @@ class FileSending:
                 runner.run(stack.aclose())
         if not self.inserted and not self.skipped:
             raise InvalidRequestError("the file has no messages")
-
-    def _batches(self) -> Iterator[list[Good]]:
-        batch: list[Good] = []
-        for row in self._rows:
-            if isinstance(row, Bad):
-                self._bad(row)
-                continue
-            batch.append(row)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
 
     def report_skipped(self, console: Console) -> None:
         """Say which rows were left out."""
@@ -91,16 +79,16 @@ class FileSending:
         if len(self._listed) < LISTED:
             self._listed.append(bad)
 
-    async def _insert(self, pool: Pool, batch: list[Good]) -> None:
+    async def _insert(self, pool: Pool, batch: Batch) -> None:
         try:
-            await insert(pool, [row.message for row in batch])
+            await copy_in(pool, batch.recipients, batch.contents)
         except UNAVAILABLE as error:
             raise UnavailableError(
                 f"the database went away ({str(error) or type(error).__name__}); {self._account()}"
             ) from None
-        self.inserted += len(batch)
-        self._last_line = batch[-1].line
-        self._under_way = []
+        self.inserted += len(batch.recipients)
+        self._last_line = batch.last_line
+        self._under_way = None
         self._on_inserted(self.inserted)
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -112,8 +100,8 @@ class FileSending:
             known = f"{self.inserted:,} messages were inserted, those up to line {self._last_line}"
         else:
             known = "nothing was inserted"
-        if not self._under_way:
+        if self._under_way is None:
             return known
         # Its commit may have arrived where its answer did not.
-        lines = f"{self._under_way[0].line} to {self._under_way[-1].line}"
+        lines = f"{self._under_way.first_line} to {self._under_way.last_line}"
         return f"{known}; whether lines {lines} are in is not known: look before you send them again"
