@@ -9,10 +9,6 @@ import asyncpg
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.messages.table import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH, Priority
 
-Connection: TypeAlias = (
-    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-)
-
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
