@@ -1,9 +1,9 @@
 """The rows of a file into the table, batch by batch, with an account of what is in when something stops it."""
 
-import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from concurrent.futures import Future, wait
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
 from dispatcher.cli.console import err
@@ -12,6 +12,8 @@ from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
 from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
 from dispatcher.messages.copy_in import copy_in
 
+LAST_BATCH_SECONDS = 2.0
+"""How long a Ctrl-C waits for the batch that is going in, to say what became of it."""
 LISTED = 10
 """Skipped rows that are listed."""
 
@@ -39,28 +41,45 @@ class FileSending:
             InvalidRequestError: A row is bad; nothing of its batch is in.
             UnavailableError: The database went away.
         """
-        # The loop runs for the inserts alone: inside it a Ctrl-C could not end a read that waits for input.
-        with asyncio.Runner() as runner:
-            stack = AsyncExitStack()
-            pool = runner.run(
-                stack.enter_async_context(connected_pool(db_url, application="dispatcher send", size=1))
-            )
+        # The event loop has a thread of its own: a batch is read while the one before it goes in, and a Ctrl-C can
+        # end a read that waits for input.
+        with (
+            start_blocking_portal() as loop,
+            loop.wrap_async_context_manager(
+                connected_pool(db_url, application="dispatcher send", size=1)
+            ) as pool,
+        ):
             try:
-                for batch in self._batches:
-                    for bad in batch.bad:
-                        self._bad(bad)
-                    if batch.recipients:
-                        self._under_way = batch
-                        runner.run(self._insert(pool, batch))
+                self._send_all(loop, pool)
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
             except KeyboardInterrupt:
                 err.print(f"Interrupted; {self._account()}.")
                 raise
-            finally:
-                runner.run(stack.aclose())
         if not self.inserted and not self.skipped:
             raise InvalidRequestError("the file has no messages")
+
+    def _send_all(self, loop: BlockingPortal, pool: Pool) -> None:
+        insert: Future[None] | None = None
+        try:
+            for batch in self._batches:
+                for bad in batch.bad:
+                    self._bad(bad)
+                if batch.recipients:
+                    if insert is not None:
+                        insert.result()
+                    self._under_way = batch
+                    insert = loop.start_task_soon(self._insert, pool, batch)
+        except KeyboardInterrupt:
+            if insert is not None:
+                wait([insert], LAST_BATCH_SECONDS)
+            raise
+        except InvalidRequestError:
+            if insert is not None:
+                insert.result()
+            raise
+        if insert is not None:
+            insert.result()
 
     def report_skipped(self, console: Console) -> None:
         """Say which rows were left out."""
@@ -90,10 +109,6 @@ class FileSending:
         self._last_line = batch.last_line
         self._under_way = None
         self._on_inserted(self.inserted)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # A Ctrl-C that met the answer of the insert: asyncpg returns the answer and drops the cancellation.
-            raise asyncio.CancelledError
 
     def _account(self) -> str:
         if self.inserted:
