@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from secrets import token_hex
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
@@ -82,6 +84,14 @@ def in_words(where: Sequence[object], said: str) -> str:
     return f"{'.'.join(map(str, where))}: {text[0].lower()}{text[1:]}"
 
 
+def _allowed(app: FastAPI, request: Request) -> str | None:
+    """The methods of this path, of all its routes; Starlette names those of one."""
+    for path, operations in app.openapi()["paths"].items():
+        if compile_path(path)[0].fullmatch(request.url.path):
+            return ", ".join(sorted(method.upper() for method in operations))
+    return None
+
+
 def handle_errors(app: FastAPI) -> None:
     """Answer every error of this app with problem details."""
 
@@ -96,10 +106,12 @@ def handle_errors(app: FastAPI) -> None:
             return problem(422, "Invalid request", f"body: is not JSON at character {first['loc'][-1]}")
         return problem(422, "Invalid request", in_words(first["loc"][1:] or first["loc"], first["msg"]))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         answer = problem(error.status_code, str(error.detail), str(error.detail))
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(app, request)):
+            answer.headers["Allow"] = allowed
         return answer
 
     async def unavailable(_: Request, error: Exception) -> Response:
