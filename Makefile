@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench bench-scale bench-peers requirements clean
+.PHONY: help install run demo test check lint types fmt bench bench-ingest bench-scale bench-peers requirements clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ fmt: install ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install ## Throughput of the whole beside the bare client, measured in one run; and the cost of doing nothing
+bench: install bench-ingest ## Throughput of the whole beside the bare client, measured in one run; and the cost of doing nothing
 	@$(BIN)/python -m bench.dispatch
 	@$(BIN)/python -m bench.idle
 
@@ -66,6 +66,9 @@ $(PEERS)/.installed: bench/peers/requirements.txt bench/peers/requirements-node.
 	@$(PEERS)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements-node.txt || echo "No wheel of Node.js for this machine; the one of the PATH is taken if there is one"
 	@cp bench/peers/package.json $(PEERS)
 	@PATH="$(CURDIR)/$(PEERS)/venv/bin:$$PATH"; if cd $(PEERS) && npm install --silent --no-package-lock --no-audit --no-fund; then touch .installed; else echo "npm is missing, or has failed: graphile-worker is left out"; fi
+
+bench-ingest: install ## Putting messages in, beside an empty route of the same process
+	@$(BIN)/python -m bench.ingest
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
