@@ -65,7 +65,7 @@ class _Waiting:
 
 
 class Ingest:
-    """Puts messages in, each request as a whole or not at all, and answers after the commit."""
+    """Puts messages in, those of a request in one transaction, and answers after the commit."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
