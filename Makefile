@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench bench-scale bench-peers chaos requirements clean
+.PHONY: help install run demo test check lint types fmt bench bench-ingest bench-scale bench-peers chaos requirements clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ fmt: install ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: install ## Throughput of the whole beside the bare client, measured in one run; and the cost of doing nothing
+bench: install bench-ingest ## Throughput of the whole beside the bare client, measured in one run; and the cost of doing nothing
 	@$(BIN)/python -m bench.dispatch
 	@$(BIN)/python -m bench.idle
 
@@ -69,6 +69,9 @@ $(PEERS)/.installed: bench/peers/requirements.txt bench/peers/requirements-node.
 
 chaos: install ## Kills, stops, cuts and outages under load; counts what was lost (ten minutes; ROUNDS=20 SEED=1 for less)
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+bench-ingest: install ## Putting messages in, beside an empty route of the same process
+	@$(BIN)/python -m bench.ingest
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import dispatcher.delivery.tables
 import dispatcher.live_config.store
+import dispatcher.messages.idempotency
 import dispatcher.messages.table  # noqa: F401 - the tables hang themselves on the metadata when they are imported
 from dispatcher.kernel.migrate import connector
 from dispatcher.kernel.schema import metadata

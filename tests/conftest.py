@@ -45,7 +45,9 @@ async def own_servers() -> AsyncIterator[RunningServers]:
 async def own_pool(own_servers: RunningServers) -> AsyncIterator[Pool]:
     """A pool of the module's own Postgres, its tables emptied."""
     async with connected_pool(database_url(own_servers, "dispatcher"), application="test", size=10) as opened:
-        await opened.execute("TRUNCATE messages, attempts, schedules, ticks, last_live_config")
+        await opened.execute(
+            "TRUNCATE messages, attempts, idempotency_keys, schedules, ticks, last_live_config"
+        )
         yield opened
 
 

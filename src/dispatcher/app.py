@@ -32,6 +32,9 @@ from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.ingest import Ingest
+from dispatcher.messages.ingest_docs import BODY_BYTES
+from dispatcher.messages.ingest_routes import PATH, ingest_route
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
 from dispatcher.messages.routes_many import many_messages_routes
@@ -43,14 +46,16 @@ log = structlog.get_logger()
 POOL_SIZE = 10
 API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
+INGEST_POOL_SIZE = 4
+"""For what is put in: one connection for single messages, one for those with a key, two for bulk."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
 DESCRIPTION = """
 Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, on any number of replicas.
 
-Put messages in with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello')`, or
-`dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
+'Hello')`, or with `dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
 """
 
 
@@ -146,6 +151,9 @@ async def running(
         api_pool = await stack.enter_async_context(
             connected_pool(addresses.db_url, application=application, size=API_POOL_SIZE)
         )
+        ingest_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=INGEST_POOL_SIZE)
+        )
         redis = BoundedRedis(
             addresses.redis_url,
             password=_secret(settings),
@@ -170,12 +178,15 @@ async def running(
 
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
-        api.add_middleware(BodyLimit)
+        api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
         api.add_middleware(Correlation)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
+        ingest = Ingest(ingest_pool)
+        await stack.enter_async_context(background("ingest", ingest.run))
+        api.router.routes.insert(0, ingest_route(ingest))  # the one that is called most
         api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))

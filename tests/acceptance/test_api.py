@@ -1,6 +1,7 @@
 """The API of the running program: its documents, every operation as its schema says, hostile queries."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
@@ -73,6 +74,11 @@ async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> N
         *("--exclude-checks", "positive_data_acceptance"),
         *("--seed", "1", "--generation-database", "none"),
         cwd=replica.folder,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+            "PYTHONPATH": str(Path(__file__).parent),
+        },
         stdout=PIPE,
         stderr=STDOUT,
     )
@@ -94,8 +100,14 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
         ("no JSON", await replica.put("/worker-pool/state", content=b"{"), 422),
         ("deep JSON", await replica.put("/worker-pool/state", content=b"[" * 60_000), 422),
         ("too much", await replica.put("/worker-pool/state", content=b" " * 70_000), 413),
+        ("no message", await replica.post("/messages", json={}), 422),
+        ("no messages", await replica.post("/messages", json=[]), 422),
+        ("deep messages", await replica.post("/messages", content=b"[" * 60_000, headers=JSON), 422),
+        ("a form", await replica.post("/messages", data={"to": "+90"}), 415),
+        ("too many bytes", await replica.post("/messages", content=b" " * 16_777_217, headers=JSON), 413),
         ("no text", await replica.put("/worker-pool/state", content=b'{"\xff', headers=JSON), 400),
     ]
+    assert (await replica.put("/messages")).headers["allow"] == "GET, POST"
     for what, answer, status in answers:
         assert answer.status_code == status, what
         assert answer.headers["content-type"] == "application/problem+json", what

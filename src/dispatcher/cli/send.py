@@ -4,8 +4,9 @@ import asyncio
 import os
 import sys
 from contextlib import ExitStack
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import asyncpg
 import typer
@@ -13,7 +14,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from dispatcher.cli.console import err, out
 from dispatcher.cli.known import known_db_url
-from dispatcher.cli.rows import Format, format_of, message_problem, read_rows
+from dispatcher.cli.lines import Readable
+from dispatcher.cli.rows import Format, format_of, message_problem
+from dispatcher.cli.rows_of import batches_of
 from dispatcher.cli.send_file import FileSending
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import InvalidRequestError, StartupError
@@ -93,7 +96,7 @@ def _send_file(db_url: str, name: str, form: Format | None, *, skip_bad: bool) -
         task = progress.add_task("", total=size, inserted=0)
         read = ByteCount()
         sending = FileSending(
-            read_rows(stream, form, progress=read.add),
+            batches_of(stream, form, progress=read.add),
             skip_bad=skip_bad,
             on_inserted=lambda n: progress.update(task, inserted=n, completed=read.total),
         )
@@ -113,8 +116,9 @@ class ByteCount:
         self.total += read
 
 
-def _open(stack: ExitStack, name: str) -> tuple[BinaryIO, int | None]:
+def _open(stack: ExitStack, name: str) -> tuple[Readable, int | None]:
     if name == "-":
+        assert isinstance(sys.stdin.buffer, BufferedReader)
         return sys.stdin.buffer, None
     path = Path(name)
     try:

@@ -1,19 +1,19 @@
 """The rows of a file into the table, batch by batch, with an account of what is in when something stops it."""
 
-import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from concurrent.futures import Future, wait
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from rich.console import Console
 
 from dispatcher.cli.console import err
-from dispatcher.cli.rows import Bad, Good
+from dispatcher.cli.rows import Bad, Batch
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool
 from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
-from dispatcher.messages.insert import insert
+from dispatcher.messages.copy_in import copy_in
 
-BATCH = 5_000
-"""Rows a transaction: large enough that its commit costs nothing, small enough to see it move."""
+LAST_BATCH_SECONDS = 2.0
+"""How long a Ctrl-C waits for the batch that is going in, to say what became of it."""
 LISTED = 10
 """Skipped rows that are listed."""
 
@@ -22,13 +22,13 @@ class FileSending:
     """One file on its way in."""
 
     def __init__(
-        self, rows: Iterator[Good | Bad], *, skip_bad: bool, on_inserted: Callable[[int], None]
+        self, batches: Iterator[Batch], *, skip_bad: bool, on_inserted: Callable[[int], None]
     ) -> None:
-        self._rows = rows
+        self._batches = batches
         self._skip_bad = skip_bad
         self._on_inserted = on_inserted
         self._last_line = 0
-        self._under_way: list[Good] = []
+        self._under_way: Batch | None = None
         self.inserted = 0
         """Messages that are in the table."""
         self.skipped = 0
@@ -41,38 +41,45 @@ class FileSending:
             InvalidRequestError: A row is bad; nothing of its batch is in.
             UnavailableError: The database went away.
         """
-        # The loop runs for the inserts alone: inside it a Ctrl-C could not end a read that waits for input.
-        with asyncio.Runner() as runner:
-            stack = AsyncExitStack()
-            pool = runner.run(
-                stack.enter_async_context(connected_pool(db_url, application="dispatcher send", size=1))
-            )
+        # The event loop has a thread of its own: a batch is read while the one before it goes in, and a Ctrl-C can
+        # end a read that waits for input.
+        with (
+            start_blocking_portal() as loop,
+            loop.wrap_async_context_manager(
+                connected_pool(db_url, application="dispatcher send", size=1)
+            ) as pool,
+        ):
             try:
-                for batch in self._batches():
-                    self._under_way = batch
-                    runner.run(self._insert(pool, batch))
+                self._send_all(loop, pool)
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"{error.detail}; {self._account()}") from None
             except KeyboardInterrupt:
                 err.print(f"Interrupted; {self._account()}.")
                 raise
-            finally:
-                runner.run(stack.aclose())
         if not self.inserted and not self.skipped:
             raise InvalidRequestError("the file has no messages")
 
-    def _batches(self) -> Iterator[list[Good]]:
-        batch: list[Good] = []
-        for row in self._rows:
-            if isinstance(row, Bad):
-                self._bad(row)
-                continue
-            batch.append(row)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+    def _send_all(self, loop: BlockingPortal, pool: Pool) -> None:
+        insert: Future[None] | None = None
+        try:
+            for batch in self._batches:
+                for bad in batch.bad:
+                    self._bad(bad)
+                if batch.recipients:
+                    if insert is not None:
+                        insert.result()
+                    self._under_way = batch
+                    insert = loop.start_task_soon(self._insert, pool, batch)
+        except KeyboardInterrupt:
+            if insert is not None:
+                wait([insert], LAST_BATCH_SECONDS)
+            raise
+        except InvalidRequestError:
+            if insert is not None:
+                insert.result()
+            raise
+        if insert is not None:
+            insert.result()
 
     def report_skipped(self, console: Console) -> None:
         """Say which rows were left out."""
@@ -91,29 +98,25 @@ class FileSending:
         if len(self._listed) < LISTED:
             self._listed.append(bad)
 
-    async def _insert(self, pool: Pool, batch: list[Good]) -> None:
+    async def _insert(self, pool: Pool, batch: Batch) -> None:
         try:
-            await insert(pool, [row.message for row in batch])
+            await copy_in(pool, batch.recipients, batch.contents)
         except UNAVAILABLE as error:
             raise UnavailableError(
                 f"the database went away ({str(error) or type(error).__name__}); {self._account()}"
             ) from None
-        self.inserted += len(batch)
-        self._last_line = batch[-1].line
-        self._under_way = []
+        self.inserted += len(batch.recipients)
+        self._last_line = batch.last_line
+        self._under_way = None
         self._on_inserted(self.inserted)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # A Ctrl-C that met the answer of the insert: asyncpg returns the answer and drops the cancellation.
-            raise asyncio.CancelledError
 
     def _account(self) -> str:
         if self.inserted:
             known = f"{self.inserted:,} messages were inserted, those up to line {self._last_line}"
         else:
             known = "nothing was inserted"
-        if not self._under_way:
+        if self._under_way is None:
             return known
         # Its commit may have arrived where its answer did not.
-        lines = f"{self._under_way[0].line} to {self._under_way[-1].line}"
+        lines = f"{self._under_way.first_line} to {self._under_way.last_line}"
         return f"{known}; whether lines {lines} are in is not known: look before you send them again"

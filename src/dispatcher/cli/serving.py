@@ -1,5 +1,6 @@
 """Runs the service and its HTTP server until a signal, then shuts both down in order."""
 
+import gc
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from dispatcher.settings import Settings
 
 DEFAULT_PORT = 8080
 FURTHER_PORTS = 100
+YOUNG_OBJECTS = 20_000
+"""Objects between two looks for garbage: requests make few cycles, and many objects that end by themselves."""
 
 
 class _Server(uvicorn.Server):
@@ -52,6 +55,16 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+def settle_heap() -> None:
+    """Let the garbage collector pass over what the start has made.
+
+    It lives as long as the process; walking it again and again took a third of the time of a small request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
+
+
 async def serve(
     settings: Settings,
     addresses: Addresses,
@@ -87,4 +100,5 @@ async def serve(
 
         interrupt.now_stop(stop)
         on_ready(application)
+        settle_heap()
         await server.serve(sockets=[listener])

@@ -16,7 +16,8 @@ from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticks import TickCounts
-from dispatcher.kernel.clock import elapsed, utc_now
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import elapsed, pause, utc_now
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live, Snapshot
 from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
@@ -241,15 +242,30 @@ class Pump:
                 self._ready.put_nowait(ready)
         if self._ready.qsize() <= self._refill_below:
             self._wanted.set()
-        messages = [message for message, _ in (first, *others)]
         try:
-            await release(self._parts.pool, messages)
-        except UNAVAILABLE as error:
-            # their leases run out and the rescuer takes care of them
-            log.warning("release_failed", messages=len(messages), error=str(error) or type(error).__name__)
+            await self._give_back([message for message, _ in (first, *others)])
         finally:
             for _, batch in others:
                 await self._finished(batch)
+
+    async def _give_back(self, messages: Sequence[ClaimedMessage]) -> None:
+        """Release them, through an outage of Postgres, while their leases last: nobody else knows they were not sent."""
+        failures = 0
+        while True:
+            try:
+                await release(self._parts.pool, messages)
+            except UNAVAILABLE as error:
+                failures += 1
+                wait = backoff.delay(failures, base=0.1, cap=1.0)
+                if elapsed() + wait > max(message.lease.ends for message in messages):
+                    # the rescuer takes care of them
+                    log.warning(
+                        "release_failed", messages=len(messages), error=str(error) or type(error).__name__
+                    )
+                    return
+                await pause(wait)
+            else:
+                return
 
     def _say_failed(self, message: ClaimedMessage, outcome: Retry | Rejected, result: Settlement) -> None:
         log.warning(

@@ -44,6 +44,9 @@ class Settled(Protocol):
         ...
 
 
+_Submitted = tuple[Settlement, Settled]
+
+
 class Settler:
     """Writes settlements of one lane to Redis and Postgres, in that order."""
 
@@ -55,16 +58,16 @@ class Settler:
         self._recent = recent
         self._lane = lane
         self._replica = replica
-        self._waiting: list[tuple[Settlement, Settled]] = []
-        self._filled = asyncio.Event()
-        self._room = asyncio.Event()
+        self._waiting: list[_Submitted] = []
+        self._kept: list[_Submitted] = []
+        self._filled, self._ready, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
 
     def submit(self, result: Settlement, owner: Settled) -> bool:
         """Take a settlement; `owner` is told when it is written. False: wait for `room` before the next one."""
         self._waiting.append((result, owner))
         self._filled.set()
-        if len(self._waiting) < BACKLOG:
+        if len(self._waiting) + len(self._kept) < BACKLOG:
             return True
         self._room.clear()
         return False
@@ -75,18 +78,34 @@ class Settler:
 
     async def run(self) -> None:
         """Write batches forever. A batch in hand is not lost when this is restarted: its leases run out."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_receipts())
+            group.create_task(self._write_batches())
+
+    async def _keep_receipts(self) -> None:
+        """Receipts do not wait for Postgres: while it is away they are all that is known of what was sent."""
         while True:
             await self._filled.wait()
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            if not self._waiting:
-                self._filled.clear()
+            self._filled.clear()
+            batch, self._waiting = self._waiting, []
+            try:
+                await receipts.keep(self._redis, [result for result, _ in batch])
+            finally:
+                self._kept += batch
+                self._ready.set()
+
+    async def _write_batches(self) -> None:
+        while True:
+            await self._ready.wait()
+            batch, self._kept = self._kept[:BATCH], self._kept[BATCH:]
+            if not self._kept:
+                self._ready.clear()
             self._room.set()
             await self._flush(batch)
 
-    async def _flush(self, batch: Sequence[tuple[Settlement, Settled]]) -> None:
+    async def _flush(self, batch: Sequence[_Submitted]) -> None:
         results, kept = [result for result, _ in batch], set[int]()
         try:
-            await receipts.keep(self._redis, results)
             kept = await self._write(results)
         finally:
             # whatever happens here, nobody may wait for ever for a result

@@ -9,17 +9,19 @@ from dispatcher.kernel.clock import pause
 from dispatcher.kernel.db import TROUBLE, Pool
 from dispatcher.kernel.live import Live
 from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.idempotency import forget_idempotency_keys
 from dispatcher.messages.retention import HELD_BATCH, delete_held, drop_days, make_days
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 900.0
+FORGOTTEN_AT_ONCE = 1000
 REST_SECONDS = 0.2
 """Between two batches of deletes, for whoever else uses the table."""
 
 
 class Upkeep:
-    """Makes days ahead and drops those older than `retention_days`."""
+    """Makes days ahead, drops those older than `retention_days`, and forgets old idempotency keys."""
 
     def __init__(self, pool: Pool, live: Live[LiveConfig]) -> None:
         self._pool = pool
@@ -45,4 +47,6 @@ class Upkeep:
         if made or dropped:
             log.info("days_kept", made=made, dropped=dropped)
         while await delete_held(self._pool, keep=keep) == HELD_BATCH:
+            await pause(REST_SECONDS)
+        while await forget_idempotency_keys(self._pool, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
             await pause(REST_SECONDS)

@@ -1,15 +1,13 @@
-"""Logs: structlog everywhere, ECS field names in production (one JSON object a line), readable in a terminal.
-
-Field names follow the Elastic Common Schema (https://www.elastic.co/docs/reference/ecs).
-"""
+"""Logs: structlog everywhere, ECS field names in production (one JSON object a line), readable in a terminal."""
 
 import logging
 import sys
 from typing import Literal
 
-import ecs_logging
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import Processor
+
+from dispatcher.kernel.ecs import EcsLines
 
 LogEnv = Literal["local", "dev", "production"]
 QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd")
@@ -17,13 +15,6 @@ QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd
 
 def configure_logging(*, level: str, env: LogEnv, service: str, version: str, replica: str) -> None:
     """Send every log of this process, ours and the libraries', to standard error in one format."""
-
-    def common_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        event["service.name"] = service
-        event["service.version"] = version
-        event["service.node.name"] = replica
-        return event
-
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -31,10 +22,8 @@ def configure_logging(*, level: str, env: LogEnv, service: str, version: str, re
     ]
     if env == "production":
         ending: list[Processor] = [
-            common_fields,
             structlog.processors.format_exc_info,
-            _ecs_names,
-            ecs_logging.StructlogFormatter(),
+            EcsLines(service=service, version=version, replica=replica),
         ]
     else:
         ending = [
@@ -64,30 +53,3 @@ def configure_logging(*, level: str, env: LogEnv, service: str, version: str, re
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-
-
-def _ecs_names(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Move our short names to ECS ones; what has no ECS name goes under `dispatcher.`."""
-    named: EventDict = {}
-    for key, value in event.items():
-        if key in _ECS:
-            named[_ECS[key]] = value
-        elif key == "duration_ms":
-            named["event.duration"] = round(value * 1_000_000)  # ECS counts nanoseconds
-        elif "." in key or key in {"event", "exception"}:
-            named[key] = value
-        else:
-            named[f"dispatcher.{key}"] = value
-    if "exception" in named:
-        named["error.stack_trace"] = named.pop("exception")
-    return named
-
-
-_ECS = {
-    "correlation_id": "trace.id",
-    "error": "error.message",
-    "method": "http.request.method",
-    "path": "url.path",
-    "status": "http.response.status_code",
-    "level": "log.level",
-}

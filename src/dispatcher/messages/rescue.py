@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dispatcher.kernel.db import COMMAND_SECONDS, Pool
+from dispatcher.messages.leave import LEAVING, MOVED
 from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.table import State
 
@@ -65,32 +66,22 @@ def verdict(lease: ExpiredLease, receipt: Receipt | None, *, on_uncertain: str, 
 
 
 # Fenced by lease_id like every other write: while this looked for receipts, the holder may have settled after all.
-RESCUE = """
+RESCUE = f"""
 WITH result AS (
     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[])
         AS r (id, lease_id, state, sent_at, receipt_id)
-), rescued AS (
+), leaving AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id AND m.leased_until < now()
-    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.attempts_before,
-              m.created_at,
-              r.state,
-              CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
-              CASE r.state WHEN 'sent' THEN NULL ELSE $6 END AS error
-), moved AS (
-    INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
-                          attempt_count, attempts_before, receipt_id, last_error, held_at, created_at)
-    SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at, deliver_at,
-           attempt_count, attempts_before, receipt_id, error, CASE state WHEN 'uncertain' THEN now() END, created_at
-    FROM rescued
-), recorded AS (
+    RETURNING {LEAVING}, m.deliver_at, CASE r.state WHEN 'sent' THEN NULL ELSE $6 END AS error
+), {MOVED}, recorded AS (
     INSERT INTO attempts (message_id, number, replica, started_at, duration_ms, outcome, error)
     SELECT id, attempt_count, $7, coalesce(sent_at, now()), 0,
            CASE state WHEN 'sent' THEN 'delivered' ELSE 'interrupted' END, error
-    FROM rescued
+    FROM leaving
 )
-SELECT id, state FROM rescued
+SELECT id, state FROM leaving
 """
 
 

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dispatcher.kernel.db import Pool
+from dispatcher.messages.leave import LEAVING, MOVED
 from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.table import State
 
-# The day of `sent_at` says where the row goes, so it stays near Postgres's clock, however wrong the sender's is.
-SETTLE = """
+SETTLE = f"""
 WITH result AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::interval[],
@@ -19,27 +19,17 @@ WITH result AS (
         id, lease_id, state, sent_at, receipt_id, error, retry_in,
         tick_no, started_at, duration_ms, outcome, status, excerpt
     )
-), settled AS (
+), leaving AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING m.id, m.lane, m.recipient_phone, m.content, m.priority, m.deliver_at, m.attempt_count, m.attempts_before,
-              m.created_at,
-              r.state,
-              CASE r.state WHEN 'sent' THEN least(greatest(r.sent_at, now() - interval '1 day'), now()) END AS sent_at, r.receipt_id,
-              r.error, r.retry_in, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
-), moved AS (
-    INSERT INTO messages (id, lane, recipient_phone, content, priority, state, sent_status, sent_at, deliver_at,
-                          attempt_count, attempts_before, receipt_id, last_error, held_at, created_at)
-    SELECT id, lane, recipient_phone, content, priority, state, state = 'sent', sent_at,
-           CASE state WHEN 'pending' THEN now() + retry_in ELSE deliver_at END,
-           attempt_count, attempts_before, receipt_id, error, CASE WHEN state IN ('failed', 'uncertain') THEN now() END, created_at
-    FROM settled
-)
+    RETURNING {LEAVING}, CASE r.state WHEN 'pending' THEN now() + r.retry_in ELSE m.deliver_at END AS deliver_at,
+              r.error, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
+), {MOVED}
 INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
                       outcome, status, error, response_excerpt)
 SELECT id, attempt_count, tick_no, $14, started_at, duration_ms, outcome, status, error, excerpt
-FROM settled
+FROM leaving
 RETURNING message_id
 """
 
