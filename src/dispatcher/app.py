@@ -171,7 +171,8 @@ async def running(
         recent = RecentSent(redis)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
         await stack.enter_async_context(background("rescuer", rescuer.run))
-        await stack.enter_async_context(background("upkeep", Upkeep(pool, follower.live).run))
+        upkeep = Upkeep(pool, follower.live)
+        await stack.enter_async_context(background("upkeep", upkeep.run))
         ticker = await stack.enter_async_context(
             _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
         )
@@ -197,6 +198,7 @@ async def running(
                 redis=redis,
                 etcd=etcd,
                 follower=follower,
+                upkeep=upkeep,
                 lane=WEBHOOK.name,
                 blocked=blocked,
             )

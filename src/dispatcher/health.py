@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.delivery import schedule
 from dispatcher.delivery.state import SchedulerState, scheduler_model
+from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.errors import UnavailableError
@@ -21,7 +22,7 @@ PROBE_SECONDS = 1.0
 
 
 class Part(BaseModel):
-    """One server that this service stands on."""
+    """One thing that this service stands on."""
 
     status: Literal["up", "down"]
     problem: str | None = None
@@ -57,6 +58,7 @@ class Health(BaseModel):
     postgres: Part
     redis: Part
     etcd: Part
+    upkeep: Part = Field(description="Days of results made ahead of time, and old ones dropped.")
     scheduler: SchedulerState | None
     live_config: LiveConfigHealth
 
@@ -68,6 +70,7 @@ def health_routes(
     redis: BoundedRedis,
     etcd: EtcdDirectory,
     follower: LiveConfigFollower,
+    upkeep: Upkeep,
     lane: str,
     blocked: Callable[[], str | None],
 ) -> APIRouter:
@@ -93,6 +96,7 @@ def health_routes(
             "postgres": postgres,
             "redis": _part(redis_problem),
             "etcd": _part(etcd.problem),
+            "upkeep": _part(upkeep.problem),
         }
         degraded = (
             any(part.status == "down" for part in parts.values())

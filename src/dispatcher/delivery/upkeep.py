@@ -6,11 +6,11 @@ import structlog
 
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import pause
-from dispatcher.kernel.db import TROUBLE, Pool
+from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.idempotency import forget_idempotency_keys
-from dispatcher.messages.retention import HELD_BATCH, delete_held, drop_days, make_days
+from dispatcher.messages.retention import HELD_BATCH, delete_held, drop_days, last_day, make_days
 
 log = structlog.get_logger()
 
@@ -26,6 +26,8 @@ class Upkeep:
     def __init__(self, pool: Pool, live: Live[LiveConfig]) -> None:
         self._pool = pool
         self._live = live
+        self.problem: str | None = None
+        """Why it could not be done the last time, unless Postgres was away; None when it was."""
 
     async def run(self) -> None:
         """Keep everything up forever, through any outage of Postgres."""
@@ -33,11 +35,20 @@ class Upkeep:
         while True:
             try:
                 await self.once()
-                failures = 0
+                failures, self.problem = 0, None
             except TROUBLE as error:
                 failures += 1
-                log.warning("upkeep_failed", error=str(error) or type(error).__name__)
+                if not isinstance(error, UNAVAILABLE):
+                    self.problem = await self._serious(error)
+                log.warning("upkeep_failed", error=self.problem or str(error) or type(error).__name__)
             await pause(backoff.delay(failures, base=1.0, cap=60.0) if failures else EVERY_SECONDS)
+
+    async def _serious(self, error: Exception) -> str:
+        try:
+            until = f"results can be written until {await last_day(self._pool)}"
+        except TROUBLE:
+            until = "results cannot be written when the days made so far are used up"
+        return f"{error}; {until}; the role in APP_DB_URL must own the tables"
 
     async def once(self) -> None:
         """Everything once."""

@@ -16,7 +16,7 @@ import structlog
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
 from dispatcher.kernel.deadline import within
-from dispatcher.kernel.errors import DispatcherError, UnavailableError
+from dispatcher.kernel.errors import ConflictError, DispatcherError, UnavailableError
 from dispatcher.kernel.web import ANSWER_SECONDS
 from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, give_up_keys, keep_answers
 from dispatcher.messages.insert import REFUSED, NewMessage, insert_at
@@ -37,11 +37,8 @@ UNKNOWN = (
 )
 
 
-class KeyReusedError(DispatcherError):
+class KeyReusedError(ConflictError):
     """The idempotency key came with another request before."""
-
-    status = 409
-    title = "Conflict"
 
 
 Outcome: TypeAlias = Answer | Sequence[Refusal] | DispatcherError
