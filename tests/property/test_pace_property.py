@@ -68,7 +68,8 @@ class ScheduleMachine(RuleBasedStateMachine):
         if not self.probes:
             return timedelta(0)
         assert probing is not None, "a lane that never pauses is not paused"
-        return min(probing.cap, probing.base * (1 << (self.probes - 1)))
+        doublings = min(self.probes - 1, 30)  # every cap is reached by then; more is too long for a timedelta
+        return min(probing.cap, probing.base * (1 << doublings))
 
     def limit(self) -> timedelta:
         return max(self.schedule.pace.interval, self.delay())
