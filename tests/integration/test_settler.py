@@ -139,7 +139,7 @@ async def test_a_crash_of_postgres_in_the_middle_of_a_write_forgets_no_result(
     async def write_waits() -> bool:
         return bool(
             await own_pool.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%settled AS%'"
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%leaving AS%'"
             )
         )
 
