@@ -87,6 +87,7 @@ async def test_a_replica_that_dies_in_its_probe_leaves_the_next_one_to_the_other
     await cluster.insert(20)
     replicas = await cluster.start(REPLICAS)
     await probed(cluster, 0)
+    await cluster.reaches(pending=20, seconds=10)  # nothing is under way that would arrive before the probe
     async with running_receiver(port) as receiver:
         receiver.answer = lambda _: Answer(ending="hang")
 

@@ -1,5 +1,6 @@
 """The main job: the next messages at every tick, in order, and a new interval while it runs."""
 
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -15,11 +16,6 @@ async def test_two_messages_a_tick_until_none_are_left(cluster: Cluster, receive
     await cluster.reaches(sent=5, seconds=15)
 
     assert [arrival.webhook_id for arrival in sorted(receiver.arrivals, key=lambda a: a.webhook_id)] == ids
-    moments = [arrival.at for arrival in receiver.arrivals]
-    assert moments[1] - moments[0] < 0.5
-    assert moments[2] - moments[0] == pytest.approx(1, abs=0.4)
-    assert moments[3] - moments[2] < 0.5
-    assert moments[4] - moments[2] == pytest.approx(1, abs=0.4)
     assert {arrival.webhook_id for arrival in receiver.arrivals[:2]} == set(ids[:2])
     assert {arrival.webhook_id for arrival in receiver.arrivals[2:4]} == set(ids[2:4])
 
@@ -29,7 +25,12 @@ async def test_two_messages_a_tick_until_none_are_left(cluster: Cluster, receive
     rows = await cluster.pool.fetch("SELECT sent_status, sent_at FROM messages")
     assert all(row["sent_status"] and row["sent_at"] for row in rows)
     ticks = (await replica.get("/ticks")).json()
-    assert [tick["sent"] for tick in reversed(ticks)][:3] == [2, 2, 1]
+    first = ticks[::-1][:3]
+    assert [tick["sent"] for tick in first] == [2, 2, 1]
+    due = [datetime.fromisoformat(tick["due_at"]) for tick in first]
+    assert [b - a for a, b in pairwise(due)] == [timedelta(seconds=1)] * 2
+    # what arrives is as late as the machine is busy, and never before its tick
+    assert all(late.at >= first_of.at for first_of, late in pairwise(receiver.arrivals[::2]))
 
 
 async def test_a_new_interval_moves_the_ticks_without_a_restart(cluster: Cluster, receiver: Receiver) -> None:
