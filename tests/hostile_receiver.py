@@ -121,6 +121,8 @@ async def hostile_receiver(behaviour: Behaviour) -> AsyncIterator[HostileReceive
         task = asyncio.create_task(receiver.converse(reader, writer))
         open_connections.add(task)
         task.add_done_callback(open_connections.discard)
+        # Also where the task is cancelled before it has begun, and so ends without its `finally`.
+        task.add_done_callback(lambda _: writer.close())
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]

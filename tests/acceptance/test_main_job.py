@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-import pytest
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.receiver import Receiver
 

@@ -14,7 +14,8 @@ from tests.hostile_receiver import Behaviour, hostile_receiver
 
 from dispatcher import __version__
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
-from dispatcher.channels.webhook import MAX_BODY_BYTES, Target, WebhookChannel
+from dispatcher.channels.http1 import MAX_BODY_BYTES
+from dispatcher.channels.webhook import Target, WebhookChannel
 from dispatcher.kernel import clock
 from dispatcher.kernel.clock import elapsed, utc_now, wait_for
 
@@ -158,7 +159,7 @@ def broken(error: str, status: int | None = None, excerpt: str | None = None) ->
         (hostile.resets, unanswered("connection reset")),
         (hostile.answers(OK.encode() + b"x-big: " + b"b" * 2_000_000, keep=False), unanswered("the answer's headers are too large")),
         (hostile.answers(OK.encode() + b"x-many: m\r\n" * 500 + b"\r\n"), unanswered("the answer's headers are too large")),
-        (hostile.answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), unanswered("error decoding response: invalid HTTP version parsed")),
+        (hostile.answers(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), unanswered("the answer is not valid HTTP: Expected HTTP/, RTSP/ or ICE/")),
     ],
 )  # fmt: skip
 async def test_everything_else_says_what_happened(behaviour: Behaviour, expected: Outcome) -> None:
@@ -235,7 +236,10 @@ async def test_tls_to_a_plain_receiver() -> None:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/?secret=s"
         async with channel_to(url) as channel:
             outcome = await channel.deliver(ENVELOPE, seconds=SECONDS)
-    assert outcome == broken("TLS: received corrupt message of type InvalidContentType")
+    assert isinstance(outcome, Retry)
+    assert outcome.error.startswith("TLS: ")  # the rest is OpenSSL's, and differs from version to version
+    assert outcome == broken(outcome.error)
+    assert "secret" not in outcome.error
 
 
 @pytest.mark.parametrize(
@@ -302,25 +306,27 @@ async def test_a_connection_closed_while_idle_is_replaced() -> None:
 
 async def test_the_deadline_may_change_between_attempts() -> None:
     async with hostile_receiver(hostile.stalls_after(b"")) as receiver, channel_to(receiver.url) as channel:
-        for seconds in (0.3, 0.1, 0.0, -1.0):
+        for seconds in (0.0, -1.0, 0.3, 0.1):
             begun = elapsed()
             outcome = await channel.deliver(ENVELOPE, seconds=seconds)
-            assert outcome == unanswered(f"no answer within {seconds:g} s")
+            text = f"no answer within {seconds:g} s"
+            # In no time at all not even a connection is made.
+            assert outcome == (unanswered(text) if seconds > 0 else broken(text))
             assert max(seconds, 0) <= elapsed() - begun < max(seconds, 0) + SLACK
 
 
 @pytest.mark.parametrize("sent", [b"", f"{OK}content-length: 9\r\n\r\nhal".encode()])
-async def test_cancellation_passes_through_and_the_request_ends_by_its_deadline(sent: bytes) -> None:
+async def test_cancellation_passes_through_and_ends_the_exchange(sent: bytes) -> None:
     # The request arrives and is answered in one turn of the loop, so this also is the cancellation that meets an answer.
     async with hostile_receiver(hostile.stalls_after(sent)) as receiver, channel_to(receiver.url) as channel:
         begun = elapsed()
-        attempt = asyncio.create_task(channel.deliver(ENVELOPE, seconds=SECONDS))
+        attempt = asyncio.create_task(channel.deliver(ENVELOPE, seconds=600))
         assert await wait_for(receiver.arrived, 5)
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        assert elapsed() - begun < SECONDS
-        assert await wait_for(receiver.abandoned, SECONDS + SLACK)
+        assert await wait_for(receiver.abandoned, 5)
+        assert elapsed() - begun < 5
 
 
 async def test_no_cancellation_is_lost_whenever_it_comes() -> None:
@@ -335,6 +341,7 @@ async def test_no_cancellation_is_lost_whenever_it_comes() -> None:
             if attempt.cancel():
                 with pytest.raises(asyncio.CancelledError):
                     await attempt
+        assert isinstance(await channel.deliver(ENVELOPE, seconds=5), Delivered)
 
 
 async def test_an_earlier_cancellation_of_the_caller_is_not_taken_for_a_new_one() -> None:

@@ -1,16 +1,22 @@
 """What a webhook's answer, or the lack of one, means: status, body and transport errors become an outcome."""
 
+import errno
 import math
-from dataclasses import dataclass
-from datetime import datetime
+import os
+import re
+import socket
+import ssl
 from http.client import responses
+from urllib.parse import urljoin
 
 import orjson
-from pyreqwest.exceptions import BuilderError, PyreqwestError
-from pyreqwest.http import Url
+from httptools import HttpParserError
+from pydantic_core import Url
 
 from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
+from dispatcher.channels.http1 import Answer, ClosedEarlyError, HeadersTooLargeError
 from dispatcher.channels.retry_after import retry_after_seconds
+from dispatcher.kernel.address import origin_ascii, parsed_url
 
 EXCERPT_CHARACTERS = 1_024
 RECEIPT_ID_CHARACTERS = 256
@@ -36,28 +42,18 @@ _HARMFUL = dict.fromkeys(
     "\N{REPLACEMENT CHARACTER}",
 )
 
-# Beginnings of the client's causes, from the most telling on, and what a person is told.
-_CAUSES = (
-    ("Connection refused", "connection refused"),
-    ("connection closed before message completed", "closed without an answer"),
-    ("Connection reset", "connection reset"),
-    ("Broken pipe", "connection reset"),
-    ("Network is unreachable", "network unreachable"),
-    ("No route to host", "no route to host"),
-    ("message head is too large", "the answer's headers are too large"),
-)
-
-
-@dataclass(slots=True)
-class Answer:
-    """What came back for a request."""
-
-    status: int
-    body: bytes
-    """Its beginning, perhaps: all that a body cut short can cost is the `messageId`."""
-    at: datetime
-    location: str | None = None
-    retry_after: str | None = None
+_OF_THE_NETWORK = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.ECONNABORTED: "connection reset",
+    errno.EPIPE: "connection reset",
+    errno.ENETUNREACH: "network unreachable",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ETIMEDOUT: "connection timed out",
+}
+# Where a name has several addresses and none of them answers, asyncio joins the errors into one text.
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+_HOW_TLS_NAMES_IT = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def outcome_of(answer: Answer, url: Url) -> Outcome:
@@ -65,9 +61,9 @@ def outcome_of(answer: Answer, url: Url) -> Outcome:
     status, excerpt = answer.status, excerpt_of(answer.body)
     if status in SUCCESS:
         return Delivered(at=answer.at, status=status, receipt_id=receipt_id_of(answer.body), excerpt=excerpt)
-    wish = retry_after_seconds(answer.retry_after, answer.at)
+    wish = retry_after_seconds(answer.header(b"retry-after"), answer.at)
     if status in REDIRECTION:
-        error = _redirect_text(status, answer.location, url)
+        error = _redirect_text(status, answer.header(b"location"), url)
         return Retry(error, status=status, excerpt=excerpt, retry_after=wish)
     error = f"the webhook answered {status} {responses.get(status, '')}".rstrip()
     if status in _CHECK:
@@ -78,31 +74,33 @@ def outcome_of(answer: Answer, url: Url) -> Outcome:
     return Retry(error, status=status, excerpt=excerpt, retry_after=wish, target_failed=broken)
 
 
-def maybe_delivered(error: PyreqwestError) -> bool:
-    """Whether the request may have reached the receiver: always, unless no connection was made for it."""
-    return not isinstance(error, BuilderError) and "client error (Connect)" not in _causes(error)
-
-
-def _causes(error: PyreqwestError) -> list[str]:
-    return [cause["message"] for cause in getattr(error, "details", {}).get("causes") or ()]
-
-
-def error_text(error: PyreqwestError, *, https: bool) -> str:
+def error_text(error: OSError | HttpParserError, *, seconds: float, connecting: bool) -> str:
     """A short, stable text for a request that got no answer. Never the URL: it may carry secrets."""
-    causes = _causes(error)
-    if "dns error" in causes:
-        return "the webhook's host name cannot be resolved: check webhook_url"
-    last = causes[-1] if causes else error.message
-    connecting = "client error (Connect)" in causes
-    if https and connecting and "tcp connect error" not in causes:
-        return f"TLS: {harmless(last[:200])}"
-    for beginning, text in _CAUSES:
-        if last.startswith(beginning):
-            return text
-    # The first cause quotes the URL, so a lone cause is not repeated.
-    if len(causes) > 1 and "://" not in last:
-        return f"{error.message}: {harmless(last[:200])}"
-    return error.message
+    match error:
+        case ClosedEarlyError() | HeadersTooLargeError():
+            return str(error)
+        case HttpParserError():
+            return f"the answer is not valid HTTP: {harmless(str(error)[:200])}"
+        case socket.gaierror():
+            return "the webhook's host name cannot be resolved: check webhook_url"
+        case ssl.SSLCertVerificationError():
+            return f"TLS: {harmless(error.verify_message[:200]).rstrip('.')}"
+        case ssl.SSLError():
+            return f"TLS: {harmless(_HOW_TLS_NAMES_IT.sub('', error.strerror or str(error))[:200])}"
+        case _:
+            return _of_the_network(error, seconds, connecting=connecting)
+
+
+def _of_the_network(error: OSError, seconds: float, *, connecting: bool) -> str:
+    number = error.errno
+    if number is None and (found := _NUMBER.search(str(error))):
+        number = int(found[1])
+    if number is not None:
+        return _OF_THE_NETWORK.get(number) or os.strerror(number).lower()
+    if isinstance(error, TimeoutError):
+        return f"no answer within {seconds:g} s"
+    # Without a number it is not the system that says so: the other side has hung up.
+    return "TLS: closed in the handshake" if connecting else "connection reset"
 
 
 def excerpt_of(body: bytes) -> str | None:
@@ -135,12 +133,10 @@ def harmless(text: str) -> str:
 
 
 def _redirect_text(status: int, location: str | None, url: Url) -> str:
-    origin = "null"
-    if location is not None:
-        try:
-            origin = url.join(location).origin_ascii
-        except ValueError:
-            origin = "null"
-    if origin == "null":  # also what a URL without a host answers
+    try:
+        goal = None if location is None else parsed_url(urljoin(str(url), location))
+    except ValueError:
+        goal = None
+    if goal is None or goal.scheme not in ("http", "https"):
         return f"the webhook answered {status} without an address to go to: check webhook_url"
-    return f"the webhook redirects to {origin[:200]} ({status}): set webhook_url to the final address"
+    return f"the webhook redirects to {origin_ascii(goal)[:200]} ({status}): set webhook_url to the final address"

@@ -6,20 +6,21 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
-from pyreqwest.http import Url
+
+from dispatcher.kernel.address import parsed_url
 
 LEASE_MARGIN_SECONDS = 2.0
 """An attempt's deadline ends at least this long before its lease, so that its result can still be settled."""
 ALIVE = "the address the webhook answers at, e.g. https://example.com/hook"
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")  # RFC 9110, 5.6.2: token
+HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")  # RFC 9110, 5.6.2: token
 
 
 def _webhook_url(value: str) -> str:
     if any(c.isspace() or not c.isprintable() for c in value):
         raise ValueError("must not contain spaces or control characters")
     try:
-        Url(value)  # the HTTP client's own reading: what it refuses could never be posted to
+        parsed_url(value)  # the webhook channel's own reading: what it refuses could never be posted to
         parts = urlsplit(value)
         port = parts.port
     except ValueError:  # whose text may quote a piece of a password
@@ -123,7 +124,7 @@ class LiveConfig(BaseModel):
     @field_validator("webhook_auth_header")
     @classmethod
     def _header_name(cls, value: str) -> str:
-        if not _HEADER_NAME.fullmatch(value):
+        if not HEADER_NAME.fullmatch(value):
             raise ValueError("is not a header name, e.g. x-ins-auth-key")
         return value
 
