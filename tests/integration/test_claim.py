@@ -93,3 +93,13 @@ async def test_rows_that_another_claim_holds_are_passed_over_and_not_waited_for(
         await other.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", first)
         async with asyncio.timeout(5):
             assert [m.id for m in await claim_some(pool, 2)] == [second]
+
+
+async def test_a_time_that_python_cannot_hold_is_due_like_any_other(pool: Pool) -> None:
+    await schedule.create(pool, LANE, PACE, None)
+    for moment in ("-infinity", "0044-03-15 12:00:00+00 BC", "infinity"):
+        await pool.execute(
+            f"INSERT INTO messages (recipient_phone, content, deliver_at) VALUES ('+90555', $1, '{moment}')",
+            moment,
+        )
+    assert [m.content for m in await claim_some(pool, 10)] == ["-infinity", "0044-03-15 12:00:00+00 BC"]

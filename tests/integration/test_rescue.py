@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 from tests.integration.rows import LANE, PACE, put, put_sending, result, states, until_true
 
 from dispatcher.delivery import receipts, schedule
@@ -143,3 +144,16 @@ async def test_garbage_under_a_receipts_key_is_no_receipt(
 
     await until_true(both_rescued)
     assert good != bad
+
+
+async def test_a_message_that_cannot_be_moved_keeps_no_other_from_its_rescue(
+    pool: Pool, redis: BoundedRedis
+) -> None:
+    first, twin, last = await put_sending(pool, 3, lease=PAST)
+    # ids are given by one sequence; somebody who gives one by hand can make a second of it
+    await pool.execute("INSERT INTO messages (id, recipient_phone, content) VALUES ($1, '+90555', 'x')", twin)
+    with capture_logs() as logs:
+        await rescuer(pool, redis).rescue_once()
+    assert await pool.fetchval("SELECT array_agg(id) FROM messages_sending") == [twin]
+    assert {row["id"] for row in await pool.fetch("SELECT id FROM messages_pending")} == {first, twin, last}
+    assert [line["message_id"] for line in logs if line["event"] == "rescue_refused"] == [twin]

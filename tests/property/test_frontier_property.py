@@ -66,7 +66,7 @@ def test_all_that_is_due_is_claimed_once_nothing_more_comes_in(
     assert table.left == 0
 
 
-@given(st.lists(st.tuples(st.floats(0.0001, 5), st.floats(0, 3)), min_size=2, max_size=200))
+@given(st.lists(st.tuples(st.floats(0.0001, 3), st.floats(0, 3)), min_size=2, max_size=200))
 def test_the_head_takes_its_share_of_the_time_and_no_more(searches: list[tuple[float, float]]) -> None:
     frontier, now, spent = Frontier(), 0.0, 0.0
     for seconds, between in searches:

@@ -19,8 +19,9 @@ from dispatcher.kernel.clock import utc_now
 MAX_BODY_BYTES = 64 * 1_024
 MAX_HEAD_BYTES = 64 * 1_024
 MAX_HEADERS = 100
-IDLE_SECONDS = 90.0
-"""A connection unused for so long is closed; receivers and what lies between mostly give up earlier."""
+IDLE_SECONDS = 4.0
+"""A connection unused for so long is closed: many servers close theirs after five, and a close that crosses a request
+leaves nobody knowing whether it arrived."""
 
 _SWITCHING_PROTOCOLS = 101
 _FINAL = 200

@@ -153,6 +153,9 @@ class Pump:
         except UNAVAILABLE as error:
             # The rest of this tick's budget is given up; what it would have sent goes out with later ticks.
             log.warning("claim_failed", error=str(error) or type(error).__name__)
+        except Exception:
+            # Whatever it is, it must not end the attempts under way: nobody would know whether they arrived.
+            log.exception("claim_broke", lane=self._tick.lane)
         finally:
             for _ in range(workers):
                 self._ready.put_nowait(None)

@@ -1,7 +1,9 @@
 """The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+import asyncpg
 import structlog
 
 from dispatcher.delivery import receipts
@@ -12,7 +14,15 @@ from dispatcher.kernel.live import Live
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
-from dispatcher.messages.rescue import EVER, VISIBLE_AFTER, expired, rescue, verdict
+from dispatcher.messages.rescue import (
+    EVER,
+    VISIBLE_AFTER,
+    ExpiredLease,
+    Receipt,
+    expired,
+    rescue,
+    verdict,
+)
 from dispatcher.messages.table import State
 
 log = structlog.get_logger()
@@ -87,7 +97,7 @@ class Rescuer:
             )
             for lease in leases
         ]
-        rescued = await rescue(self._pool, leases, states, found, replica=self._replica)
+        rescued = await self._rescue(leases, states, found)
         for message_id, state in rescued.items():
             log.warning(
                 "message_rescued", message_id=message_id, then=state.value, policy=config.on_uncertain
@@ -96,3 +106,17 @@ class Rescuer:
             for lane in {lease.lane for lease in leases}:
                 await self._recent.outdated(lane)
         return len(leases)
+
+    async def _rescue(
+        self, leases: Sequence[ExpiredLease], states: Sequence[State], found: Mapping[int, Receipt]
+    ) -> dict[int, State]:
+        """One message that Postgres refuses to move must not keep all the others from being rescued."""
+        try:
+            return await rescue(self._pool, leases, states, found, replica=self._replica)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            if len(leases) == 1:
+                log.warning("rescue_refused", message_id=leases[0].message_id, error=str(error))
+                return {}
+        middle = len(leases) // 2
+        first = await self._rescue(leases[:middle], states[:middle], found)
+        return first | await self._rescue(leases[middle:], states[middle:], found)

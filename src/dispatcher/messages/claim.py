@@ -55,7 +55,8 @@ SELECT id, lane, recipient_phone, content, 'sending', priority, deliver_at,
        least(attempt_count, 32766) + 1, -- one odd row must not stop the lane
        attempts_before, $3, now() + $4, last_error, created_at
 FROM taken
-RETURNING id, recipient_phone, content, attempt_count, attempts_before, deliver_at, priority
+RETURNING id, recipient_phone, content, attempt_count, attempts_before, priority,
+          greatest(deliver_at, 'epoch') AS deliver_at -- what no Python datetime can hold must not end the claim
 """
 
 

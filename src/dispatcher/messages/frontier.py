@@ -20,6 +20,9 @@ FULL_SHARE = 0.05
 """The part of a claimer's time that searches from the head may take: no wait while they are quick, as they are when
 vacuum keeps up, and no more than this when they are not."""
 
+LONGEST_WAIT_SECONDS = 60.0
+"""However long a search took: it may have waited for something else."""
+
 TURNS = (
     *((Priority.HIGH, Priority.NORMAL, Priority.LOW),) * 4,
     (Priority.NORMAL, Priority.HIGH, Priority.LOW),
@@ -60,4 +63,4 @@ class Frontier:
         """It took this long, and the last message of each priority that was claimed stood here."""
         self._beyond.update(reached)
         if search.from_head:
-            self._head_again_at = now + seconds * (1 / FULL_SHARE - 1)
+            self._head_again_at = now + min(seconds * (1 / FULL_SHARE - 1), LONGEST_WAIT_SECONDS)
