@@ -69,7 +69,7 @@ async def main(count: int, rounds: int) -> None:
             with Progress(console=console, transient=True) as progress:
                 for _ in progress.track(range(rounds + 1), description="Measuring ..."):
                     alone = await bare(url, count)
-                    figures.append((await dispatch([replica], arrived, count), alone))
+                    figures.append((await dispatch(replica, arrived, count), alone))
     figures = figures[1:]  # the first round warms up
     title = f"{count:,} messages, {IN_FLIGHT} in flight, {rounds} rounds"
     table = Table("", "messages/s (median)", "least", "most", "CPU µs/message (median)", title=title)

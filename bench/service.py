@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,39 +37,29 @@ class Replica:
     process: psutil.Process
 
 
-async def tune(addresses: Addresses, webhook_url: str, *, in_flight: int = IN_FLIGHT) -> None:
-    """Tell the replicas by etcd to send to `webhook_url` as fast as they can, so many requests in flight each."""
+@asynccontextmanager
+async def service(addresses: Addresses, folder: Path, webhook_url: str) -> AsyncIterator[Replica]:
+    """One replica, ready, stopped, and told by etcd to send to `webhook_url` as fast as it can."""
+    assert addresses.db_url
     assert addresses.etcd_endpoints
     live = {
         "webhook_url": webhook_url,
         "rate_limit": "1000000",
         "scheduler_interval": "0.1",
         "auto_sending": "false",
-        "webhook_concurrency": str(in_flight),
+        "webhook_concurrency": str(IN_FLIGHT),
     }
     async with connected(addresses.etcd_endpoints[0]) as etcd:
         for key, value in live.items():
             await etcd.put(f"/app/config/{key}".encode(), value.encode())
-
-
-@asynccontextmanager
-async def service(addresses: Addresses, folder: Path, webhook_url: str) -> AsyncIterator[Replica]:
-    """One replica, tuned, ready and stopped."""
-    await tune(addresses, webhook_url)
-    async with another(addresses, folder) as replica:
-        yield replica
-
-
-@asynccontextmanager
-async def another(addresses: Addresses, folder: Path, name: str = "replica") -> AsyncIterator[Replica]:
-    """One more replica, ready."""
-    assert addresses.db_url
     port = free_port()
-    environment = dict(os.environ, APP_PORT=str(port), APP_DATA_DIR=str(folder / name), LOG_ENV="production")
+    environment = dict(
+        os.environ, APP_PORT=str(port), APP_DATA_DIR=str(folder / "replica"), LOG_ENV="production"
+    )
     for line in shell_lines(addresses):
-        variable, _, value = line.removeprefix("export ").partition("=")
-        environment[variable] = value.strip("'")
-    with (folder / f"{name}.log").open("w") as log:
+        name, _, value = line.removeprefix("export ").partition("=")
+        environment[name] = value.strip("'")
+    with (folder / "replica.log").open("w") as log:
         process = subprocess.Popen([f"{sys.prefix}/bin/dispatcher", "serve"], env=environment, stderr=log)
     replica = Replica(f"http://127.0.0.1:{port}", addresses.db_url, psutil.Process(process.pid))
     try:
@@ -79,7 +69,7 @@ async def another(addresses: Addresses, folder: Path, name: str = "replica") -> 
                     if (await client.get(f"{replica.api}/health")).status_code == 200:
                         break
                 except httpx2.TransportError:
-                    assert process.poll() is None, (folder / f"{name}.log").read_text()
+                    assert process.poll() is None, (folder / "replica.log").read_text()
                 await asyncio.sleep(0.1)
         yield replica
     finally:
@@ -87,9 +77,8 @@ async def another(addresses: Addresses, folder: Path, name: str = "replica") -> 
         process.wait(30)
 
 
-async def dispatch(replicas: Sequence[Replica], arrivals: Arrivals, count: int) -> Figure:
+async def dispatch(replica: Replica, arrivals: Arrivals, count: int) -> Figure:
     """From /start until the last of `count` messages is settled in Postgres."""
-    replica, processes = replicas[0], [each.process for each in replicas]
     connection = await asyncpg.connect(replica.db_url)
     try:
         await connection.execute("TRUNCATE messages, attempts")
@@ -98,12 +87,12 @@ async def dispatch(replicas: Sequence[Replica], arrivals: Arrivals, count: int) 
         await connection.execute("VACUUM ANALYZE messages")
         await arrivals.restart()
         async with httpx2.AsyncClient() as client:
-            began, cpu_before = time.perf_counter(), cpu(processes)
+            began, cpu_before = time.perf_counter(), cpu([replica.process])
             await client.post(f"{replica.api}/start")
             await arrivals.wait_for(count, seconds=120)
             while await connection.fetchval(LEFT):
                 await asyncio.sleep(0.005)
-            measured = figure(processes, cpu_before, count, time.perf_counter() - began)
+            measured = figure([replica.process], cpu_before, count, time.perf_counter() - began)
             await client.post(f"{replica.api}/stop")
         sent = await connection.fetchval("SELECT count(*) FROM messages WHERE sent_status")
         assert sent == count, f"{sent} of {count} were sent"

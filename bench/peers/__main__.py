@@ -32,8 +32,8 @@ from bench.peers.driver import Running, running
 from bench.peers.field import Peer, field
 from bench.peers.report import Row, result, table
 from bench.receiver import receiver
-from bench.service import IN_FLIGHT, Replica, another, dispatch, service, tune
-from dispatcher.embedded.servers import Addresses, embedded_servers
+from bench.service import IN_FLIGHT, dispatch, service
+from dispatcher.embedded.servers import embedded_servers
 
 Measure = Callable[[Arrivals, int], Awaitable[Figure]]
 
@@ -50,17 +50,6 @@ async def start(peer: Peer, stack: AsyncExitStack, db_url: str, webhook_url: str
     return await stack.enter_async_context(started)
 
 
-async def two_replicas(
-    first: Replica, arrived: Arrivals, count: int, *, addresses: Addresses, folder: Path, webhook_url: str
-) -> Figure:
-    """With a second replica that starts before and ends after, half of the requests in flight each."""
-    await tune(addresses, webhook_url, in_flight=IN_FLIGHT // 2)
-    async with another(addresses, folder, "second") as second:
-        measured = await dispatch([first, second], arrived, count)
-    await tune(addresses, webhook_url)
-    return measured
-
-
 async def compare(peers: list[Peer], count: int, rounds: int, console: Console) -> tuple[str, list[Row]]:
     """PostgreSQL's version, and every row: Dispatcher's first."""
     async with AsyncExitStack() as stack:
@@ -72,12 +61,8 @@ async def compare(peers: list[Peer], count: int, rounds: int, console: Console) 
         arrived = await stack.enter_async_context(arrivals(url))
         replica = await stack.enter_async_context(service(addresses, folder, url))
         ours = Row("Dispatcher", f"{version('dispatcher')}, all features", count, ours=True)
-        two = Row("Dispatcher", "two replicas", count)
-        rows = [ours, two]
-        sides: list[tuple[Row, Measure]] = [
-            (ours, partial(dispatch, [replica])),
-            (two, partial(two_replicas, replica, addresses=addresses, folder=folder, webhook_url=url)),
-        ]
+        rows = [ours]
+        sides: list[tuple[Row, Measure]] = [(ours, partial(dispatch, replica))]
         for peer in peers:
             row = Row(peer.label, peer.note, int(count * peer.share))
             rows.append(row)
