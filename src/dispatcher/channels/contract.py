@@ -3,6 +3,7 @@
 What is made for every message is not frozen: that would cost a microsecond and more each, to no reader's gain.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -18,6 +19,8 @@ class Envelope:
     attempt: int
     """Number of this attempt, from 1."""
     correlation_id: str
+    due_at: datetime | None = None
+    """When it was to be delivered, where its lane delivers each message at its time."""
 
 
 @dataclass(slots=True)
@@ -73,4 +76,23 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Give up connections. No `deliver` is under way when this is called."""
+        ...
+
+
+class BatchChannel(Protocol):
+    """A way to deliver messages that takes many of them in one go."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it takes nothing at the moment, for people; None when it does. Cheap: it is asked many times a second."""
+        ...
+
+    async def deliver_batch(
+        self, envelopes: Sequence[Envelope], *, seconds: float
+    ) -> Sequence[Outcome | None]:
+        """Try once to deliver these, in this order, within `seconds` for all of them.
+
+        An outcome for each; None for one of which nothing has left yet: that was no attempt. Batches that are given
+        while an earlier one is under way are delivered after it. Never raises for what the other side does.
+        """
         ...
