@@ -32,9 +32,12 @@ from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.arrived import Arrived
+from dispatcher.messages.echo_routes import echo_route
 from dispatcher.messages.ingest import Ingest
 from dispatcher.messages.ingest_docs import BODY_BYTES
 from dispatcher.messages.ingest_routes import PATH, ingest_route
+from dispatcher.messages.move_routes import move_routes
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
 from dispatcher.messages.routes_many import many_messages_routes
@@ -185,12 +188,14 @@ async def running(
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
-        ingest = Ingest(ingest_pool)
+        arrived: Arrived = {}
+        ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes.insert(0, ingest_route(ingest))  # the one that is called most
+        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
         api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
+        api.include_router(move_routes(api_pool, arrived))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
