@@ -58,7 +58,8 @@ DESCRIPTION = """
 Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, on any number of replicas.
 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
-'Hello')`, or with `dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+'Hello')`, or with `dispatcher send`; a text for the console at a time with `POST /echoAtTime`. Errors are problem details
+(RFC 9457). Times in answers are ISO 8601, in UTC.
 """
 
 
