@@ -132,6 +132,7 @@ async def test_a_method_that_is_not_there_hears_of_all_that_are(replica: Replica
     answer = await replica.put("/messages/1")
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
     assert (await replica.get("/messages/retry")).headers["allow"] == "POST"
+    assert (await replica.get("/messages/move")).headers["allow"] == "POST"
 
 
 async def test_pages_follow_each_other_without_gap_or_repeat(cluster: Cluster, replica: Replica) -> None:
