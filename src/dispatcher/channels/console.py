@@ -13,7 +13,7 @@ CHUNK_BYTES = 4096
 """PIPE_BUF of Linux. A pipe takes so much whole or not at all, and never mixes it with what others write."""
 NO_SPIN_SECONDS = 0.01
 
-_TORN = "the line was begun and could not be ended: {}"
+_TORN = "the line was begun, and its end did not go out"
 
 
 class ConsoleChannel:
@@ -57,9 +57,10 @@ class ConsoleChannel:
             printed = await self._print_some(envelopes, place, outcomes)
             if printed is None:
                 return
-            # Others get their turn, and the deadline its chance. No room after all: somebody else has filled it.
-            await pause(0 if printed else NO_SPIN_SECONDS)
             place += printed
+            if place < len(envelopes):
+                # Others get their turn, and the deadline its chance. No room after all: somebody else has filled it.
+                await pause(0 if printed else NO_SPIN_SECONDS)
 
     async def _print_some(
         self, envelopes: Sequence[Envelope], place: int, outcomes: list[Outcome | None]
@@ -69,7 +70,7 @@ class ConsoleChannel:
         lines = self._lines(envelopes, place, at)
         started = b"\n" if self._output.mid_line else b""  # ends a line that an earlier batch could not
         chunk = started + b"".join(lines)
-        unknown = Retry(_TORN.format("no end of it in time"), maybe_delivered=True)
+        unknown = Retry(_TORN, maybe_delivered=True)
         try:
             taken = await self._output.write(chunk)
         except asyncio.CancelledError:  # a thread goes on writing, and how far it gets is not known
@@ -107,7 +108,7 @@ class ConsoleChannel:
             try:
                 taken = await self._output.write(rest)
             except OSError:
-                return Retry(_TORN.format(self._output.problem), maybe_delivered=True)
+                return Retry(f"{_TORN}: {self._output.problem}", maybe_delivered=True)
             if not taken:
                 await pause(NO_SPIN_SECONDS)
             rest = rest[taken:]

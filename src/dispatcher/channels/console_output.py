@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -47,14 +48,9 @@ def open_console() -> int | None:
             os.set_inheritable(null, True)
     if was_closed:
         return None
-    probe = os.dup(_STANDARD_OUTPUT)
-    try:
-        os.write(probe, b"")
-    except OSError as error:
-        if error.errno == errno.EBADF:  # open for reading only
-            os.close(probe)
-            return None
-    return probe
+    if fcntl.fcntl(_STANDARD_OUTPUT, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return None
+    return os.dup(_STANDARD_OUTPUT)
 
 
 class ConsoleOutput:
@@ -127,8 +123,8 @@ class ConsoleOutput:
         if self._stalled_since is None:
             self._stalled_since = elapsed()
         loop = asyncio.get_running_loop()
-        there_is = loop.create_future()
-        loop.add_writer(self._descriptor, lambda: there_is.done() or there_is.set_result(None))
+        there_is: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(self._descriptor, _tell, there_is)
         try:
             await there_is
         finally:
@@ -199,6 +195,11 @@ class ConsoleOutput:
             READER_GONE if gone else f"standard output takes nothing: {os.strerror(error.errno or 0).lower()}"
         )
         self._failure, self._failed_at, self._stalled_since = text, elapsed(), None
+
+
+def _tell(there_is: asyncio.Future[None]) -> None:
+    if not there_is.done():
+        there_is.set_result(None)
 
 
 def _opened_again(descriptor: int, status: os.stat_result) -> int | None:
