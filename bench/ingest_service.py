@@ -37,7 +37,9 @@ async def main(port: int, empty_port: int) -> None:
         return {}
 
     addresses = Addresses(db_url, settings.redis_url, settings.etcd_endpoints or ())
-    async with running(settings, addresses, live_file={"auto_sending": False}) as application:
+    async with running(
+        settings, addresses, live_file={"auto_sending": False}, console_fd=None
+    ) as application:
         settle_heap()
         await asyncio.gather(server(application.api, port).serve(), server(empty, empty_port).serve())
 

@@ -111,7 +111,7 @@ def claim_arguments(limit: int) -> list[object]:
     beyond = [(HEAD[0].isoformat(), HEAD[1])] * 3
     return [
         *(LANE, limit, uuid4(), timedelta(seconds=30), -1, -1, [0, 1, 2]),
-        *([at for at, _ in beyond], [id_ for _, id_ in beyond]),
+        *([at for at, _ in beyond], [id_ for _, id_ in beyond], timedelta(0), False),
     ]
 
 
