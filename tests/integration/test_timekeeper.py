@@ -43,7 +43,7 @@ async def test_what_is_far_away_is_left_alone(cluster: TimedCluster) -> None:
 
 async def test_a_nearer_message_overtakes_what_is_held_already(cluster: TimedCluster) -> None:
     async with cluster.replica("a") as one:
-        (later,) = await put_timed(cluster.pool, 1, due_in=0.8)
+        (later,) = await put_timed(cluster.pool, 1, due_in=0.45)
         await until(lambda: one.timekeeper.held == 1)
         (sooner,) = await put_timed(cluster.pool, 1, due_in=0.2)
         await until(lambda: one.console.ids == [sooner, later])
@@ -62,7 +62,7 @@ async def test_two_replicas_print_each_message_once(cluster: TimedCluster) -> No
 
 async def test_a_stop_gives_back_what_is_held_and_its_attempt(cluster: TimedCluster) -> None:
     async with cluster.replica("a") as one:
-        await put_timed(cluster.pool, 5, due_in=0.9)
+        await put_timed(cluster.pool, 5, due_in=0.45)
         await until(lambda: one.timekeeper.held == 5)
     assert one.console.ids == []
     rows = await cluster.pool.fetch("SELECT state, attempt_count FROM messages")
@@ -83,7 +83,7 @@ async def test_what_the_channel_did_not_begin_spends_no_attempt(pool: Pool, redi
 
 async def test_a_console_with_a_problem_leaves_messages_to_others(cluster: TimedCluster) -> None:
     async with cluster.replica("a") as one:
-        ids = await put_timed(cluster.pool, 3, due_in=0.7)
+        ids = await put_timed(cluster.pool, 3, due_in=0.45)
         await until(lambda: one.timekeeper.held == 3)
         one.console.problem = "closed"
         await until(lambda: one.timekeeper.held == 0)
@@ -121,7 +121,7 @@ async def test_with_hold_only_what_was_begun_at_a_kill_is_uncertain(pool: Pool, 
         one.console.gate.clear()
         begun = await put_timed(pool, 2)
         await until(lambda: sum(one.console.batches) == 2)
-        later = await put_timed(pool, 3, due_in=0.9)
+        later = await put_timed(pool, 3, due_in=0.45)
         await until(lambda: one.timekeeper.held == 3)
         # what a dead holder leaves behind; the one that holds them here finds its leases lost
         await pool.execute(

@@ -34,8 +34,9 @@ from dispatcher.messages.upcoming import upcoming
 
 log = structlog.get_logger()
 
-AHEAD_SECONDS = 1.0
-"""How long before its time a message is claimed. Cancelling or moving it works until then."""
+AHEAD_SECONDS = 0.5
+"""How long before its time a message is claimed. Cancelling or moving it works until then; what its holder then takes
+to the grave is late by a lease."""
 POLL_SECONDS = 0.1
 """How late a message can be that somebody else put in for a time as near as this."""
 RECENT_SECONDS = 2.0
@@ -107,9 +108,13 @@ class Timekeeper:
 
     async def _claim(self) -> None:
         failures = 0
+        clock_set = False
         while not self._stopping:
             self._look_now.clear()
             try:
+                if not clock_set:
+                    await self._parts.clock.set(self._parts.pool)
+                    clock_set = True
                 found_all = await self._look()
                 failures = 0
             except NOT_NOW as error:

@@ -7,10 +7,12 @@ until its error has grown, by the drift of two clocks, beyond that of a newer on
 from datetime import UTC, datetime, timedelta
 
 from dispatcher.kernel.clock import elapsed, utc_now
+from dispatcher.kernel.db import Pool
 
 DRIFT = 5e-4
 """Seconds that two clocks may part in a second: the most by which an operating system corrects its own."""
 READING_ERROR = 1e-4
+LOOKS = 5
 JUMP_SECONDS = 0.5
 """A difference that no drift explains counts as a jump from here on."""
 
@@ -36,6 +38,14 @@ class DatabaseClock:
         if stepped or error <= expected:
             self._offset, self._error, self._seen_at = offset, error, ended
         return apart if stepped and abs(apart) >= JUMP_SECONDS else 0.0
+
+    async def set(self, pool: Pool) -> None:
+        """Look several times: the first of a connection takes long, and would leave the clock far off."""
+        async with pool.acquire() as connection:
+            for _ in range(LOOKS):
+                began = elapsed()
+                at = await connection.fetchval("SELECT clock_timestamp()")
+                self.observe(at, began=began, ended=elapsed())
 
     def now(self) -> datetime:
         """Postgres's time at this moment, in UTC."""
