@@ -1,7 +1,7 @@
 """A process that writes log lines by a clock it shares with others: the first 8 bytes of a file are seconds, then a flag.
 
 `log_writer.py FOLDER NAME LINES`: LINES > 0: turns the clock by six hours, again and again, and ends the others when
-it has written so many. 0: writes until then. -1: a line for each it reads. Looks after the files all the time.
+it has written so many, or more, until every day that is over is zipped. 0: writes until then. -1: a line for each it reads. Looks after the files all the time.
 """
 
 import mmap
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from dispatcher.kernel.log_files import LogFiles
+from dispatcher.kernel.log_names import past_logs
 from dispatcher.kernel.log_upkeep import kept_up
 
 TURNS = 16
@@ -64,6 +65,8 @@ def main(folder: Path, name: str, lines: int) -> None:
                 if lines and written % (lines // TURNS) == 0:
                     clock.turn(6 * 3600)
         if lines > 0:
+            while past_logs((path.name for path in files.directory.iterdir()), files.today()):
+                write()
             clock.end()
     print(written, flush=True)
 
