@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 60.0
 REST_SECONDS = 0.02
-"""Between two mebibytes, which take about as long: the zipping never uses more than half a core."""
+"""Between two mebibytes, which take about as long: the zipping uses about half a core."""
 
 
 @contextmanager
