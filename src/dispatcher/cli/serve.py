@@ -18,7 +18,7 @@ from dispatcher.cli.sandbox import SAMPLES, welcome
 from dispatcher.cli.servers import servers
 from dispatcher.cli.serving import bind
 from dispatcher.cli.serving import serve as serve_until_signal
-from dispatcher.cli.starting import bring_up_to_date, start_logging
+from dispatcher.cli.starting import bring_up_to_date, logging_as
 from dispatcher.embedded.receiver import running_receiver
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import StartupError
@@ -52,8 +52,8 @@ def serve(
     """
     console_fd = open_console()
     settings = read_settings(os.environ)
-    start_logging(settings)
-    uvloop.run(_serve(settings, console_fd=console_fd, sandbox=sandbox))
+    with logging_as(settings):
+        uvloop.run(_serve(settings, console_fd=console_fd, sandbox=sandbox))
 
 
 async def _serve(settings: Settings, *, console_fd: int | None, sandbox: bool) -> None:
