@@ -35,9 +35,12 @@ from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.lanes import CONSOLE, WEBHOOK, longest_lease, open_webhook
 from dispatcher.live_config.follow import LiveConfigFollower
+from dispatcher.messages.arrived import Arrived
+from dispatcher.messages.echo_routes import echo_route
 from dispatcher.messages.ingest import Ingest
 from dispatcher.messages.ingest_docs import BODY_BYTES
 from dispatcher.messages.ingest_routes import PATH, ingest_route
+from dispatcher.messages.move_routes import move_routes
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
 from dispatcher.messages.routes_many import many_messages_routes
@@ -58,7 +61,8 @@ DESCRIPTION = """
 Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, on any number of replicas.
 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
-'Hello')`, or with `dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+'Hello')`, or with `dispatcher send`; a text for the console at a time with `POST /echoAtTime`. Errors are problem details
+(RFC 9457). Times in answers are ISO 8601, in UTC.
 """
 
 
@@ -144,12 +148,14 @@ async def running(
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
             LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
         )
-        ingest = Ingest(ingest_pool)
+        arrived: Arrived = {CONSOLE.name: timekeeper.arrived}
+        ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes.insert(0, ingest_route(ingest))  # the one that is called most
+        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
         api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
+        api.include_router(move_routes(api_pool, arrived))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},

@@ -45,6 +45,11 @@ RECIPIENT_LENGTH = 320
 """Characters of a recipient; the longest e-mail address has as many."""
 
 
+def content_length(lane: str) -> int:
+    """Characters of content that this lane takes; the table holds everybody to it."""
+    return WEBHOOK_CONTENT_LENGTH if lane == "webhook" else CONTENT_LENGTH
+
+
 class State(StrEnum):
     """`pending → sending → sent | failed | uncertain`, and `cancelled`."""
 
