@@ -48,7 +48,7 @@ def messages(count: int, *, start: int = 0, text: str = "Hello") -> list[Envelop
     ]
 
 
-def printed(output: bytes) -> list[int]:
+def printed(output: bytes | bytearray) -> list[int]:
     """The ids of the whole lines, in order. Fails for a line that is not what was printed."""
     return [number for line in output.decode().splitlines() if (number := _number(line)) is not None]
 
@@ -114,8 +114,8 @@ def opened(kind: str, folder: Path) -> Iterator[Ends]:
             reader = os.open(folder / "out", os.O_RDONLY)
         else:
             reader, writer = os.pipe()
-        ends = [reader, writer]
-        stack.callback(lambda: [_close(end) for end in ends])
+        stack.callback(_close, reader)
+        stack.callback(_close, writer)
         yield reader, writer
 
 

@@ -10,7 +10,7 @@ import stat
 import sys
 from contextlib import suppress
 
-from dispatcher.channels.console_thread import WriteThread
+from dispatcher.channels.console_thread import WriteThread, Written
 from dispatcher.kernel.clock import elapsed
 
 GRACE_SECONDS = 0.5
@@ -131,7 +131,7 @@ class ConsoleOutput:
         finally:
             loop.remove_reader(watched)
 
-    async def write(self, lines: bytes) -> int:
+    async def write(self, lines: Written) -> int:
         """Write what goes; how many bytes that were, which may be 0. `room` comes before it.
 
         A cancellation leaves what a thread has begun to end by itself: it is unknown by then how much goes out.
@@ -147,6 +147,8 @@ class ConsoleOutput:
                 raise
             self._note(lines, taken)
             return taken
+        if self._poll is not None:  # so much goes in at once, so that the thread comes back
+            lines = lines[: select.PIPE_BUF]
         self._stalled_since = elapsed()
         self._under_way = under_way = self._thread.write(lines)
         under_way.add_done_callback(lambda done: self._has_ended(lines, done))
@@ -171,7 +173,7 @@ class ConsoleOutput:
         found = self._poll.poll(0, 1)
         return found[0][1] if found else 0
 
-    def _write_now(self, lines: bytes) -> int:
+    def _write_now(self, lines: Written) -> int:
         try:
             if self._socket is not None:
                 return self._socket.send(lines, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -179,7 +181,7 @@ class ConsoleOutput:
         except BlockingIOError:
             return 0
 
-    def _has_ended(self, lines: bytes, done: asyncio.Future[int]) -> None:
+    def _has_ended(self, lines: Written, done: asyncio.Future[int]) -> None:
         self._under_way = None
         error = done.exception()
         if isinstance(error, OSError):
@@ -187,7 +189,7 @@ class ConsoleOutput:
         elif error is None:
             self._note(lines, done.result())
 
-    def _note(self, lines: bytes, taken: int) -> None:
+    def _note(self, lines: Written, taken: int) -> None:
         if taken:
             self.mid_line = lines[taken - 1] != _NEWLINE
             self._failure = self._stalled_since = None
