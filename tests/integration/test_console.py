@@ -22,19 +22,20 @@ import uvloop
 
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import plain_line
-from dispatcher.channels.console_output import READER_GONE, SLOW, STOPPED, STUCK, ConsoleOutput
+from dispatcher.channels.console_output import READER_GONE, SLOW, STOPPED, ConsoleOutput
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
 from dispatcher.kernel.clock import elapsed, pause, utc_now
 
 Ends = tuple[int, int]
 """What is read from, and what is written to."""
-LONGEST_GAP = 0.1
-"""Seconds; the loop shares two cores with whatever else the tests run."""
+LONGEST_GAP = 0.3
+"""Seconds. A write that blocks would last until somebody reads; a machine that is busy takes some of it too."""
 
 
 @contextmanager
-def printing(descriptor: int | None) -> Iterator[ConsoleChannel]:
-    channel = ConsoleChannel(ConsoleOutput(descriptor), line=plain_line, now=utc_now)
+def printing(to: ConsoleOutput | int | None) -> Iterator[ConsoleChannel]:
+    output = to if isinstance(to, ConsoleOutput) else ConsoleOutput(to)
+    channel = ConsoleChannel(output, line=plain_line, now=utc_now)
     try:
         yield channel
     finally:
@@ -48,7 +49,7 @@ def messages(count: int, *, start: int = 0, text: str = "Hello") -> list[Envelop
     ]
 
 
-def printed(output: bytes) -> list[int]:
+def printed(output: bytes | bytearray) -> list[int]:
     """The ids of the whole lines, in order. Fails for a line that is not what was printed."""
     return [number for line in output.decode().splitlines() if (number := _number(line)) is not None]
 
@@ -114,8 +115,8 @@ def opened(kind: str, folder: Path) -> Iterator[Ends]:
             reader = os.open(folder / "out", os.O_RDONLY)
         else:
             reader, writer = os.pipe()
-        ends = [reader, writer]
-        stack.callback(lambda: [_close(end) for end in ends])
+        stack.callback(_close, reader)
+        stack.callback(_close, writer)
         yield reader, writer
 
 
@@ -178,8 +179,8 @@ async def test_batches_given_at_once_are_printed_whole_once_and_one_after_the_ot
 async def blocked_and_on_again(reader: int, writer: int, channel: ConsoleChannel, problem: str) -> None:
     flags = fcntl.fcntl(writer, fcntl.F_GETFL)
     with watched() as moments:
-        outcomes = await print_all(channel, messages(3_000), 0.8)
-        assert channel.problem == problem
+        outcomes = await print_all(channel, messages(3_000), 0.5)
+        await until(lambda: channel.problem == problem)
         assert await print_all(channel, messages(1, start=9_000), 0.1) == [None]
     assert longest_gap(moments) < LONGEST_GAP
     assert fcntl.fcntl(writer, fcntl.F_GETFL) == flags  # others have it too
@@ -193,16 +194,15 @@ async def blocked_and_on_again(reader: int, writer: int, channel: ConsoleChannel
     assert printed(got) == [*out, *range(9_001, 9_006)]
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
 async def test_a_reader_that_takes_nothing_makes_nobody_wait_and_loses_nothing(
-    kind: str, loop: str, tmp_path: Path
+    kind: str, tmp_path: Path
 ) -> None:
     async def check() -> None:
         with opened(kind, tmp_path) as (reader, writer), printing(writer) as channel:
             await blocked_and_on_again(reader, writer, channel, STOPPED if kind == "terminal" else SLOW)
 
-    await _on(loop, check)
+    await _on("uvloop", check)  # what the service runs on
 
 
 async def _on(loop: str, check: Callable[[], Awaitable[None]]) -> None:
@@ -215,17 +215,18 @@ async def _on(loop: str, check: Callable[[], Awaitable[None]]) -> None:
         await run()
 
 
-async def test_a_pipe_that_may_not_be_opened_again_is_written_to_by_a_thread() -> None:
-    reader, writer, output = pipe_that_cannot_be_opened_again()
-    channel = ConsoleChannel(output, line=plain_line, now=utc_now)
-    try:
-        await blocked_and_on_again(reader, writer, channel, SLOW)
-        os.set_blocking(writer, False)  # as somebody else might who shares it
-        await blocked_and_on_again(reader, writer, channel, SLOW)
-    finally:
-        channel.close()
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_pipe_that_may_not_be_opened_again_is_written_to_by_a_thread(loop: str) -> None:
+    async def check() -> None:
+        reader, writer, output = pipe_that_cannot_be_opened_again()
+        with printing(output) as channel:
+            if loop == "uvloop":
+                os.set_blocking(writer, False)  # as somebody might who shares it
+            await blocked_and_on_again(reader, writer, channel, SLOW)
         os.close(reader)
         os.close(writer)
+
+    await _on(loop, check)
 
 
 async def test_a_write_that_does_not_come_back_is_given_up_and_its_lines_may_be_out() -> None:
@@ -234,8 +235,8 @@ async def test_a_write_that_does_not_come_back_is_given_up_and_its_lines_may_be_
     tty.setraw(reader)
     with printing(writer) as channel:
         with watched() as moments:
-            outcomes = await print_all(channel, messages(3_000), 1)
-            assert channel.problem == STUCK
+            outcomes = await print_all(channel, messages(3_000), 0.5)
+            await until(lambda: channel.problem == STOPPED)
         assert longest_gap(moments) < LONGEST_GAP
         out = delivered(outcomes)
         unknown = [n for n, o in enumerate(outcomes) if o is not None and n not in out]
@@ -249,9 +250,14 @@ async def test_a_write_that_does_not_come_back_is_given_up_and_its_lines_may_be_
     assert printed(got) == [*out, *unknown, 9_000, 9_001]
 
 
-async def test_a_line_that_was_torn_is_ended_before_the_next() -> None:
-    reader, writer = os.pipe()
-    with printing(writer) as channel:
+@pytest.mark.parametrize("by", ["loop", "thread"])
+async def test_a_line_that_was_torn_is_ended_before_the_next(by: str) -> None:
+    if by == "thread":
+        reader, writer, output = pipe_that_cannot_be_opened_again()
+    else:
+        reader, writer = os.pipe()
+        output = ConsoleOutput(writer)
+    with printing(output) as channel:
         big, *rest = await print_all(channel, messages(1, text="x" * 200_000) + messages(2, start=1), 0.2)
         assert isinstance(big, Retry)
         assert big.maybe_delivered
@@ -330,9 +336,9 @@ async def test_a_terminal_stopped_by_its_user_goes_on_where_it_was() -> None:
         assert delivered(await print_all(channel, messages(1), 5)) == [0]
         os.write(master, b"\x13")  # Ctrl-S
         await until(lambda: not select.select([], [slave], [], 0)[1])
-        outcomes = await print_all(channel, messages(100, start=1), 0.7)
+        outcomes = await print_all(channel, messages(100, start=1), 0.2)
         assert outcomes == [None] * 100
-        assert channel.problem == STOPPED
+        await until(lambda: channel.problem == STOPPED)
         os.write(master, b"\x11")  # Ctrl-Q
         await until(lambda: channel.problem is None)
         assert delivered(await print_all(channel, messages(100, start=1), 5)) == list(range(100))
@@ -380,7 +386,7 @@ from dispatcher.channels.console_output import open_console
 descriptor = open_console()
 other = os.open("/", os.O_RDONLY)
 with open(sys.argv[1], "w") as told:
-    print(descriptor, *(os.readlink(f"/proc/self/fd/{n}") for n in range(3)), other, file=told)
+    print(descriptor, *(os.readlink(f"/proc/self/fd/{n}") for n in range(3)), other, file=told, sep=chr(10))
 """
 
 
@@ -397,7 +403,7 @@ def test_a_standard_output_that_is_closed_is_nobody_elses(how: str, expected: st
     told = tmp_path / "told"
     shell = ["sh", "-c", f'"$@" {how}', "sh", sys.executable, "-c", OPENS, str(told)]
     subprocess.run(shell, check=True, stdin=subprocess.DEVNULL)
-    descriptor, _, standard_output, _, other = told.read_text().split()
+    descriptor, _, standard_output, _, other = told.read_text().splitlines()
     assert f"{descriptor} {standard_output}" == expected
     assert int(other) > 2
 

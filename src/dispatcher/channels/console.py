@@ -1,6 +1,7 @@
 """The console channel: a line for each message, in order, printed when the operating system has taken it whole."""
 
 import asyncio
+import select
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -9,8 +10,8 @@ from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
 from dispatcher.kernel.clock import pause
 
-CHUNK_BYTES = 4096
-"""PIPE_BUF of Linux. A pipe takes so much whole or not at all, and never mixes it with what others write."""
+CHUNK_BYTES = select.PIPE_BUF
+"""A pipe takes so much whole or not at all, and never mixes it with what others write."""
 NO_SPIN_SECONDS = 0.01
 
 _TORN = "the line was begun, and its end did not go out"
@@ -84,7 +85,7 @@ class ConsoleChannel:
                 return number
             if taken < len(line):
                 outcomes[place + number] = unknown
-                outcomes[place + number] = await self._end_line(line[taken:], at)
+                outcomes[place + number] = await self._end_line(memoryview(line)[taken:], at)
                 return number + 1
             outcomes[place + number] = Delivered(at=at)
             taken -= len(line)
@@ -101,7 +102,7 @@ class ConsoleChannel:
             lines.append(line)
         return lines
 
-    async def _end_line(self, rest: bytes, at: datetime) -> Outcome:
+    async def _end_line(self, rest: memoryview, at: datetime) -> Outcome:
         """Write the rest of a line that is partly out."""
         while rest:
             await self._output.room()
@@ -109,7 +110,7 @@ class ConsoleChannel:
                 taken = await self._output.write(rest)
             except OSError:
                 return Retry(f"{_TORN}: {self._output.problem}", maybe_delivered=True)
-            if not taken:
-                await pause(NO_SPIN_SECONDS)
             rest = rest[taken:]
+            if rest:
+                await pause(0 if taken else NO_SPIN_SECONDS)
         return Delivered(at=at)

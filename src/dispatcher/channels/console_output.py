@@ -10,7 +10,7 @@ import stat
 import sys
 from contextlib import suppress
 
-from dispatcher.channels.console_thread import WriteThread
+from dispatcher.channels.console_thread import WriteThread, Written
 from dispatcher.kernel.clock import elapsed
 
 GRACE_SECONDS = 0.5
@@ -20,7 +20,7 @@ AGAIN_SECONDS = 1.0
 
 _STANDARD_OUTPUT = 1
 _PTMX = (5, 2)
-_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
+_GONE = select.EPOLLERR | select.EPOLLHUP
 _NEWLINE = ord("\n")
 
 CLOSED = "standard output is closed"
@@ -64,7 +64,7 @@ class ConsoleOutput:
 
     def __init__(self, descriptor: int | None) -> None:
         """The descriptor stays the caller's; None stands for one that is closed."""
-        self._poll: select.poll | None = None
+        self._poll: select.epoll | None = None
         self._own: int | None = None
         self._socket: socket.socket | None = None
         self._thread: WriteThread | None = None
@@ -91,20 +91,19 @@ class ConsoleOutput:
         if self._socket is None and self._own is None:
             self._thread = WriteThread(descriptor)
         if self._socket or stat.S_ISFIFO(status.st_mode) or self._is_terminal:
-            self._poll = select.poll()
-            self._poll.register(self._descriptor, select.POLLOUT)
+            self._poll = select.epoll()
+            self._poll.register(self._descriptor, select.EPOLLOUT)
 
     @property
     def problem(self) -> str | None:
         """Why it takes nothing at the moment, for people; None when it does. Costs a few microseconds."""
         if self._descriptor < 0:
             return CLOSED
-        now = elapsed()
-        if self._failure is not None and now - self._failed_at < AGAIN_SECONDS:
-            return self._failure
-        events = self._events()
+        now, events = elapsed(), self._events()
         if events & _GONE:
             return READER_GONE
+        if self._failure is not None and now - self._failed_at < AGAIN_SECONDS:
+            return self._failure
         if events and self._under_way is None:
             self._stalled_since = None
         elif self._stalled_since is None:
@@ -118,19 +117,21 @@ class ConsoleOutput:
         if self._under_way is not None:
             with suppress(OSError):  # its failure is noted already
                 await asyncio.shield(self._under_way)
-        if self._events():
+        if self._poll is None or self._events():
             return
         if self._stalled_since is None:
             self._stalled_since = elapsed()
         loop = asyncio.get_running_loop()
         there_is: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(self._descriptor, _tell, there_is)
+        # Not the descriptor itself: uvloop would set O_NONBLOCK on it.
+        watched = self._poll.fileno()
+        loop.add_reader(watched, _tell, there_is)
         try:
             await there_is
         finally:
-            loop.remove_writer(self._descriptor)
+            loop.remove_reader(watched)
 
-    async def write(self, lines: bytes) -> int:
+    async def write(self, lines: Written) -> int:
         """Write what goes; how many bytes that were, which may be 0. `room` comes before it.
 
         A cancellation leaves what a thread has begun to end by itself: it is unknown by then how much goes out.
@@ -146,6 +147,8 @@ class ConsoleOutput:
                 raise
             self._note(lines, taken)
             return taken
+        if self._poll is not None:  # so much goes in at once, so that the thread comes back
+            lines = lines[: select.PIPE_BUF]
         self._stalled_since = elapsed()
         self._under_way = under_way = self._thread.write(lines)
         under_way.add_done_callback(lambda done: self._has_ended(lines, done))
@@ -159,16 +162,18 @@ class ConsoleOutput:
             self._socket.close()
         if self._thread is not None:
             self._thread.close()
+        if self._poll is not None:
+            self._poll.close()
         self._poll, self._own, self._socket, self._descriptor = None, None, None, -1
 
     def _events(self) -> int:
         """What a poll says; a file can always be written to, as far as that knows."""
         if self._poll is None:
-            return select.POLLOUT
-        found = self._poll.poll(0)
+            return select.EPOLLOUT
+        found = self._poll.poll(0, 1)
         return found[0][1] if found else 0
 
-    def _write_now(self, lines: bytes) -> int:
+    def _write_now(self, lines: Written) -> int:
         try:
             if self._socket is not None:
                 return self._socket.send(lines, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -176,7 +181,7 @@ class ConsoleOutput:
         except BlockingIOError:
             return 0
 
-    def _has_ended(self, lines: bytes, done: asyncio.Future[int]) -> None:
+    def _has_ended(self, lines: Written, done: asyncio.Future[int]) -> None:
         self._under_way = None
         error = done.exception()
         if isinstance(error, OSError):
@@ -184,7 +189,7 @@ class ConsoleOutput:
         elif error is None:
             self._note(lines, done.result())
 
-    def _note(self, lines: bytes, taken: int) -> None:
+    def _note(self, lines: Written, taken: int) -> None:
         if taken:
             self.mid_line = lines[taken - 1] != _NEWLINE
             self._failure = self._stalled_since = None

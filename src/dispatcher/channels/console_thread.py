@@ -6,7 +6,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 
-_Asked = tuple[bytes, asyncio.AbstractEventLoop, asyncio.Future[int]]
+Written = bytes | memoryview
+_Asked = tuple[Written, asyncio.AbstractEventLoop, asyncio.Future[int]]
 
 
 class WriteThread:
@@ -17,7 +18,7 @@ class WriteThread:
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
         self._thread: Thread | None = None
 
-    def write(self, written: bytes) -> asyncio.Future[int]:
+    def write(self, written: Written) -> asyncio.Future[int]:
         """One write; how many bytes it took, 0 where there is no room, or an OSError. It cannot be taken back."""
         if self._thread is None:
             # concurrent.futures' threads are waited for at exit; one that hangs in a write would hold it up for ever
