@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import orjson
@@ -76,7 +77,7 @@ class JsonLine:
         except TypeError:  # half of a surrogate pair: no valid Unicode, but JSON can say it
             line = json.dumps(fields, separators=(",", ":"))
         if not line.isprintable():  # what acts is inside of a string there, where it may be escaped
-            line = _IN_JSON.sub(_json_escape, line)
+            line = _IN_JSON.sub(lambda found: _json_escape(found[0]), line)
         return f"{line}\n".encode()
 
 
@@ -101,14 +102,15 @@ def _lateness(late: timedelta) -> str:
 def _shown(text: str) -> str:
     if text.isprintable() and "\\" not in text:  # by far the most, and much quicker to see than to search
         return text
-    return _IN_PLAIN.sub(_plain_escape, text)
+    return _IN_PLAIN.sub(lambda found: _plain_escape(found[0]), text)
 
 
-def _plain_escape(found: re.Match[str]) -> str:
-    character = found[0]
+@cache
+def _plain_escape(character: str) -> str:
     code = ord(character)
     return _SHORT.get(character) or (f"\\u{code:04x}" if code < _BEYOND_16_BITS else f"\\U{code:08x}")
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f"
+@cache
+def _json_escape(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]

@@ -11,16 +11,19 @@ import sys
 from contextlib import suppress
 
 from dispatcher.channels.console_thread import WriteThread, Written
-from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.clock import elapsed, pause
 
 GRACE_SECONDS = 0.5
 """For so long a reader may take nothing before that is called a problem: any reader lags now and then."""
 AGAIN_SECONDS = 1.0
 """After a failure that a poll cannot see the end of, e.g. a full disk, writing is tried again so much later."""
 
+LOOK_SECONDS = 0.01
+"""Where there is no epoll, how often to look whether there is room again."""
+
 _STANDARD_OUTPUT = 1
 _PTMX = (5, 2)
-_GONE = select.EPOLLERR | select.EPOLLHUP
+_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _NEWLINE = ord("\n")
 
 CLOSED = "standard output is closed"
@@ -64,7 +67,7 @@ class ConsoleOutput:
 
     def __init__(self, descriptor: int | None) -> None:
         """The descriptor stays the caller's; None stands for one that is closed."""
-        self._poll: select.epoll | None = None
+        self._poll: select.poll | None = None
         self._own: int | None = None
         self._socket: socket.socket | None = None
         self._thread: WriteThread | None = None
@@ -91,8 +94,8 @@ class ConsoleOutput:
         if self._socket is None and self._own is None:
             self._thread = WriteThread(descriptor)
         if self._socket or stat.S_ISFIFO(status.st_mode) or self._is_terminal:
-            self._poll = select.epoll()
-            self._poll.register(self._descriptor, select.EPOLLOUT)
+            self._poll = select.poll()
+            self._poll.register(self._descriptor, select.POLLOUT)
 
     @property
     def problem(self) -> str | None:
@@ -121,15 +124,20 @@ class ConsoleOutput:
             return
         if self._stalled_since is None:
             self._stalled_since = elapsed()
+        if not hasattr(select, "epoll"):
+            while not self._events():
+                await pause(LOOK_SECONDS)
+            return
         loop = asyncio.get_running_loop()
         there_is: asyncio.Future[None] = loop.create_future()
         # Not the descriptor itself: uvloop would set O_NONBLOCK on it.
-        watched = self._poll.fileno()
-        loop.add_reader(watched, _tell, there_is)
-        try:
-            await there_is
-        finally:
-            loop.remove_reader(watched)
+        with select.epoll() as watcher:
+            watcher.register(self._descriptor, select.EPOLLOUT)
+            loop.add_reader(watcher.fileno(), _tell, there_is)
+            try:
+                await there_is
+            finally:
+                loop.remove_reader(watcher.fileno())
 
     async def write(self, lines: Written) -> int:
         """Write what goes; how many bytes that were, which may be 0. `room` comes before it.
@@ -162,21 +170,19 @@ class ConsoleOutput:
             self._socket.close()
         if self._thread is not None:
             self._thread.close()
-        if self._poll is not None:
-            self._poll.close()
         self._poll, self._own, self._socket, self._descriptor = None, None, None, -1
 
     def _events(self) -> int:
         """What a poll says; a file can always be written to, as far as that knows."""
         if self._poll is None:
-            return select.EPOLLOUT
-        found = self._poll.poll(0, 1)
+            return select.POLLOUT
+        found = self._poll.poll(0)
         return found[0][1] if found else 0
 
     def _write_now(self, lines: Written) -> int:
         try:
             if self._socket is not None:
-                return self._socket.send(lines, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                return self._socket.send(lines, socket.MSG_DONTWAIT)
             return os.write(self._descriptor, lines)
         except BlockingIOError:
             return 0
