@@ -83,14 +83,9 @@ async def test_log_files_for_people_are_plain(cluster: Cluster, tmp_path: Path) 
     assert not (replica.folder / "logs").exists()
 
 
-async def test_no_log_files_when_nobody_wants_or_can_have_them(cluster: Cluster) -> None:
-    replica = cluster.replica(LOG_DIR="off")
-    await replica.start()
-    assert await replica.terminate() == 0
-    assert not {path.name for path in replica.folder.iterdir()} & {"logs", "off"}
-
-    (replica.folder / "logs").touch()  # the default cannot be used: no reason not to deliver
-    del replica.environment["LOG_DIR"]
+async def test_a_log_dir_that_cannot_be_used(cluster: Cluster) -> None:
+    replica = cluster.replica()
+    (replica.folder / "logs").touch()  # in the way of the default: no reason not to deliver
     await replica.start()
     assert await replica.terminate() == 0
     (failed,) = replica.said("log_files_failed")
@@ -131,7 +126,7 @@ async def test_a_ticks_correlation_id_goes_to_the_webhook_and_the_log(
     await cluster.configure(scheduler_interval=0.2, webhook_url=receiver.url)
     await cluster.insert(1)
     await cluster.insert(1, content="bad")
-    (replica,) = await cluster.start(1)
+    (replica,) = await cluster.start(1, LOG_DIR="off")
     await cluster.reaches(sent=1, failed=1, seconds=10)
     (tick_id,) = {arrival.headers["x-correlation-id"] for arrival in receiver.arrivals}
 
@@ -141,6 +136,7 @@ async def test_a_ticks_correlation_id_goes_to_the_webhook_and_the_log(
     await eventually(logged, seconds=5, what="the tick is in the log")
     assert replica.said("tick_done")[0]["trace"]["id"] == tick_id
     assert replica.said("attempt_failed")[0]["trace"]["id"] == tick_id
+    assert not {path.name for path in replica.folder.iterdir()} & {"logs", "off"}
 
 
 async def test_secrets_reach_the_receiver_and_nobody_else(cluster: Cluster, receiver: Receiver) -> None:

@@ -14,7 +14,7 @@ from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_names import past_logs
 from dispatcher.kernel.log_upkeep import kept_up
 
-TURNS = 16
+TURNS = 12
 BURST = 10
 
 

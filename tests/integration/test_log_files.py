@@ -83,7 +83,7 @@ def archived(logs: Path, today: date, *, keep_days: int = 3650) -> Archived:
 
 @pytest.mark.usefixtures("clock")
 def test_no_line_is_lost_torn_or_doubled_over_rollovers_of_several_processes(tmp_path: Path) -> None:
-    lines, logs = 4800, tmp_path / "logs"
+    lines, logs = 2400, tmp_path / "logs"
     with ExitStack() as stack:
         others = {name: stack.enter_context(writer(tmp_path, name, 0)) for name in ("b", "c", "d")}
         turner = stack.enter_context(writer(tmp_path, "a", lines))
