@@ -74,6 +74,7 @@ def console_terms(config: LiveConfig) -> Terms:
         target="console",
         concurrency=config.echo_workers,
         batch_size=config.echo_batch_size,
+        keeps_time=True,
         attempt_seconds=config.echo_timeout,
         lease_seconds=AHEAD_SECONDS + WAIT_SECONDS + config.echo_timeout + LEASE_MARGIN_SECONDS,
         max_attempts=config.max_attempts,

@@ -34,6 +34,8 @@ class Terms:
     """Hold a message that the receiver may have for a person, instead of sending it again."""
     batch_size: int = 1
     """Messages that go out in one go, where the channel takes many."""
+    keeps_time: bool = False
+    """A message of which an attempt failed stays due when it was; it is the channel that gets a rest."""
 
 
 @dataclass(frozen=True, slots=True)

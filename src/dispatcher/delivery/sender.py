@@ -125,7 +125,8 @@ class Sender:
 
     def _settled_by(self, held: Held, outcome: Outcome, timing: Timing) -> bool:
         result = conclude(held.message, outcome, timing, held.terms, jitter=random.random)
-        result.retry_in = None  # it stays due when it was, and goes before all others
+        if held.terms.keeps_time:
+            result.retry_in = None
         if isinstance(outcome, Delivered):
             self._lateness.printed(held.message.deliver_at, outcome.at)
         else:
@@ -142,7 +143,9 @@ class Sender:
 
     def _rest(self, outcomes: Sequence[Outcome | None], terms: Terms) -> None:
         """After a failure leave the channel alone for a while that doubles with each further one."""
-        if any(isinstance(outcome, Retry) for outcome in outcomes):
+        if any(
+            isinstance(outcome, Retry) and (terms.keeps_time or outcome.target_failed) for outcome in outcomes
+        ):
             self._failures += 1
             wait = backoff.delay(self._failures, base=terms.backoff_base, cap=terms.backoff_cap)
             self._rest_until = elapsed() + wait

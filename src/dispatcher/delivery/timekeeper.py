@@ -58,6 +58,7 @@ class TimekeeperParts:
     tuner: Tuner
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
+    poll_seconds: float = POLL_SECONDS
     frontier: Frontier = field(default_factory=Frontier)
 
     def terms(self) -> Terms:
@@ -132,7 +133,7 @@ class Timekeeper:
                 await wait_for(self._look_now, BROKEN_SECONDS)
             else:
                 if found_all:
-                    await wait_for(self._look_now, POLL_SECONDS)
+                    await wait_for(self._look_now, self._parts.poll_seconds)
         self._send_now.set()
 
     async def _look(self) -> bool:
