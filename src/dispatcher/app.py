@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -12,26 +10,31 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from dispatcher import __version__
-from dispatcher.channels.webhook import Target, WebhookChannel
-from dispatcher.delivery.lane import ChannelPool, Lane, Terms
-from dispatcher.delivery.pace import Pace, Probing
+from dispatcher.channels.console import ConsoleChannel
+from dispatcher.channels.console_line import JsonLine, Line, plain_line
+from dispatcher.channels.console_output import ConsoleOutput
+from dispatcher.channels.contract import BatchChannel
+from dispatcher.delivery.lane import ChannelPool, Lane
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.switches import LaneSwitch, Switches
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticker import Ticker
+from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
+from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
+from dispatcher.lanes import CONSOLE, WEBHOOK, longest_lease, open_webhook
 from dispatcher.live_config.follow import LiveConfigFollower
-from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
 from dispatcher.messages.ingest import Ingest
@@ -82,66 +85,14 @@ class Application:
     """Claim nothing more, at once; what is being sent goes on. The first thing that a shutdown does."""
 
 
-def webhook_terms(config: LiveConfig) -> Terms:
-    """What live config says about the webhook lane."""
-    return Terms(
-        pace=Pace(
-            rate_limit=config.rate_limit,
-            interval=config.interval,
-            queue_capacity=config.scheduler_queue_capacity,
-            auto_sending=config.auto_sending,
-            blocked=None
-            if config.webhook_url
-            else "webhook_url is not set; put it into etcd or the YAML file",
-            probing=_probing(config),
-        ),
-        target=_webhook_target(config),
-        concurrency=config.webhook_concurrency,
-        attempt_seconds=config.webhook_timeout,
-        lease_seconds=config.lease_seconds,
-        max_attempts=config.max_attempts,
-        backoff_base=config.backoff_base,
-        backoff_cap=config.backoff_cap,
-        retry_after_cap=config.retry_after_cap,
-        breaker_failures=config.breaker_failures,
-        hold_uncertain=config.on_uncertain == "hold",
-    )
-
-
-def _probing(config: LiveConfig) -> Probing | None:
-    if not config.webhook_url or not config.breaker_failures:
-        return None
-    return Probing(
-        # the address itself may hold a token, and the schedule is there for people to look at
-        target=sha256(config.webhook_url.encode()).hexdigest()[:16],
-        base=timedelta(seconds=config.breaker_base),
-        cap=timedelta(seconds=config.breaker_cap),
-    )
-
-
-def _webhook_target(config: LiveConfig) -> Target:
-    key = config.webhook_auth_key
-    return Target(
-        url=config.webhook_url or "",
-        auth_header=config.webhook_auth_header,
-        auth_key=key.get_secret_value() if key else None,
-    )
-
-
-WEBHOOK = Lane(
-    name="webhook",
-    terms=webhook_terms,
-    open_channel=lambda config: WebhookChannel(
-        _webhook_target(config), concurrency=config.webhook_concurrency
-    ),
-)
-
-
 @asynccontextmanager
 async def running(
-    settings: Settings, addresses: Addresses, *, live_file: Mapping[str, Any]
+    settings: Settings, addresses: Addresses, *, live_file: Mapping[str, Any], console_fd: int | None
 ) -> AsyncIterator[Application]:
-    """The service, for as long as the block runs. `live_file` holds the values below etcd's.
+    """The service, for as long as the block runs.
+
+    `live_file` holds the values below etcd's. `console_fd` is where the console lane prints; None when standard
+    output is closed.
 
     Raises:
         StartupError: Postgres cannot be reached.
@@ -173,13 +124,16 @@ async def running(
             log.warning("started_without_etcd", error=etcd.problem)
 
         recent = RecentSent(redis)
-        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
+        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
         await stack.enter_async_context(background("rescuer", rescuer.run))
         upkeep = Upkeep(pool, follower.live)
         await stack.enter_async_context(background("upkeep", upkeep.run))
-        ticker = await stack.enter_async_context(
-            _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
-        )
+        shared = _Shared(settings, follower, pool, redis, recent)
+        ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
+        clock = DatabaseClock()
+        console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
+        stack.callback(console.close)
+        timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
 
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
@@ -189,11 +143,16 @@ async def running(
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
-        arrived: Arrived = {}
+        switches = Switches(
+            api_pool,
+            LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
+            LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+        )
+        arrived: Arrived = {CONSOLE.name: timekeeper.arrived}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
         api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
-        api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
+        api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
         api.include_router(move_routes(api_pool, arrived))
@@ -205,46 +164,91 @@ async def running(
                 etcd=etcd,
                 follower=follower,
                 upkeep=upkeep,
-                lane=WEBHOOK.name,
-                blocked=blocked,
+                switches=switches,
             )
         )
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
-        yield Application(api, pool, ticker.stop)
+
+        def stop_claiming() -> None:
+            ticker.stop()
+            timekeeper.stop()
+
+        yield Application(api, pool, stop_claiming)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What every lane works with."""
+
+    settings: Settings
+    follower: LiveConfigFollower
+    pool: Pool
+    redis: BoundedRedis
+    recent: RecentSent
 
 
 @asynccontextmanager
-async def _delivering(
-    lane: Lane,
-    follower: LiveConfigFollower,
-    pool: Pool,
-    redis: BoundedRedis,
-    recent: RecentSent,
-    *,
-    settings: Settings,
-) -> AsyncIterator[Ticker]:
-    """One lane at work: results are written until the last attempt has ended."""
-    replica = settings.replica
+async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
+    """A lane of ticks at work: results are written until the last attempt has ended."""
+    live, pool = shared.follower.live, shared.pool
     async with AsyncExitStack() as stack:
-        settler = Settler(pool, redis, recent, lane=lane.name, replica=replica)
-        await stack.enter_async_context(background("settler", settler.run))
-        channels = ChannelPool(lane)
+        settler = await stack.enter_async_context(_settling(lane, shared))
+        channels = ChannelPool(open_webhook)
         stack.push_async_callback(channels.close)
-        publisher = StatePublisher(redis)
+        publisher = StatePublisher(shared.redis)
         await stack.enter_async_context(background("state publisher", publisher.run))
         target = TargetWatch(pool, lane.name)
         await stack.enter_async_context(background("target watch", target.run))
-        parts = PumpParts(lane, follower.live, pool, settler, channels, follower.catch_up, target)
-        tuner = Tuner(lane, follower.live, pool, keep=follower.keep)
-        ticker = Ticker(parts, publisher, tuner, replica=replica)
-        with suppress(*UNAVAILABLE):  # the loop goes on trying
-            await tuner.apply()
-        await stack.enter_async_context(background("tuner", tuner.run))
+        parts = PumpParts(lane, live, pool, settler, channels, shared.follower.catch_up, target)
+        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
+        ticker = Ticker(parts, publisher, tuner, replica=shared.settings.replica)
+        await stack.enter_async_context(_tuned(tuner))
         await stack.enter_async_context(
-            draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
+            draining("ticker", ticker.run, ticker.stop, seconds=shared.settings.shutdown_timeout)
         )
         yield ticker
+
+
+@asynccontextmanager
+async def _each_at_its_time(
+    lane: Lane, channel: BatchChannel, clock: DatabaseClock, shared: _Shared
+) -> AsyncIterator[Timekeeper]:
+    """A lane without ticks at work: results are written until the last attempt has ended."""
+    live, pool = shared.follower.live, shared.pool
+    async with AsyncExitStack() as stack:
+        settler = await stack.enter_async_context(_settling(lane, shared))
+        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
+        parts = TimekeeperParts(lane, live, pool, settler, channel, clock, tuner, shared.follower.catch_up)
+        timekeeper = Timekeeper(parts)
+        await stack.enter_async_context(_tuned(tuner))
+        await stack.enter_async_context(
+            draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=shared.settings.shutdown_timeout)
+        )
+        yield timekeeper
+
+
+@asynccontextmanager
+async def _settling(lane: Lane, shared: _Shared) -> AsyncIterator[Settler]:
+    settler = Settler(
+        shared.pool, shared.redis, shared.recent, lane=lane.name, replica=shared.settings.replica
+    )
+    async with background(f"{lane.name} settler", settler.run):
+        yield settler
+
+
+@asynccontextmanager
+async def _tuned(tuner: Tuner) -> AsyncIterator[None]:
+    with suppress(*UNAVAILABLE):  # the loop goes on trying
+        await tuner.apply()
+    async with background("tuner", tuner.run):
+        yield
+
+
+def _line(settings: Settings) -> Line:
+    if settings.log_format != "production":
+        return plain_line
+    return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
 
 
 async def _docs() -> RedirectResponse:

@@ -91,6 +91,7 @@ messages = Table(
     Column(
         "attempts_before", SmallInteger, nullable=False, server_default=text("0")
     ),  # `retry.py` says what for
+    Column("reserved", Boolean, nullable=False, server_default=false()),  # `begin.py` says what for
     CheckConstraint(
         f"recipient_phone <> '' AND char_length(recipient_phone) <= {RECIPIENT_LENGTH}", name="recipient"
     ),
