@@ -8,11 +8,13 @@ from datetime import datetime
 from dispatcher.channels.console_line import Line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
-from dispatcher.kernel.clock import pause
+from dispatcher.kernel.clock import elapsed, pause
 
 CHUNK_BYTES = select.PIPE_BUF
 """A pipe takes so much whole or not at all, and never mixes it with what others write."""
 NO_SPIN_SECONDS = 0.01
+TURN_SECONDS = 0.002
+"""For so long lines go out before others of the event loop get their turn."""
 
 _TORN = "the line was begun, and its end did not go out"
 
@@ -52,16 +54,18 @@ class ConsoleChannel:
         self._output.close()
 
     async def _print(self, envelopes: Sequence[Envelope], outcomes: list[Outcome | None]) -> None:
-        place = 0
+        place, began = 0, elapsed()
         while place < len(envelopes):
             await self._output.room()
             printed = await self._print_some(envelopes, place, outcomes)
             if printed is None:
                 return
             place += printed
-            if place < len(envelopes):
-                # Others get their turn, and the deadline its chance. No room after all: somebody else has filled it.
-                await pause(0 if printed else NO_SPIN_SECONDS)
+            if not printed:  # no room after all: somebody else has filled it
+                await pause(NO_SPIN_SECONDS)
+            elif place < len(envelopes) and elapsed() - began > TURN_SECONDS:
+                await pause(0)  # others get their turn, and the deadline its chance
+                began = elapsed()
 
     async def _print_some(
         self, envelopes: Sequence[Envelope], place: int, outcomes: list[Outcome | None]
