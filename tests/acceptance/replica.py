@@ -89,8 +89,11 @@ class Replica:
         path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
         self.environment["APP_DYNAMIC_CONFIG"] = str(path)
 
-    async def launch(self, *arguments: str, console: int | None = None) -> None:
-        """Begin to start it, and do not wait for it. `console`: what its standard output is, instead of a file."""
+    async def launch(self, *arguments: str, console: int | None = None, errors: int | None = None) -> None:
+        """Begin to start it, and do not wait for it.
+
+        `console` and `errors`: what its standard output and standard error are, instead of files.
+        """
         with self.log_path.open("ab") as log, (self.folder / "stdout.log").open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
                 str(COMMAND),
@@ -99,7 +102,7 @@ class Replica:
                 env=self.environment,
                 stdin=DEVNULL,
                 stdout=out if console is None else console,
-                stderr=log,
+                stderr=log if errors is None else errors,
                 start_new_session=True,
             )
 
