@@ -34,7 +34,7 @@ from dispatcher.messages.upcoming import upcoming
 
 log = structlog.get_logger()
 
-AHEAD_SECONDS = 0.5
+AHEAD_SECONDS = 1.0
 """How long before its time a message is claimed. Cancelling or moving it works until then; what its holder then takes
 to the grave is late by a lease."""
 POLL_SECONDS = 0.1
