@@ -35,10 +35,11 @@ from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
-from dispatcher.kernel.api_key import ApiKey, OperatorOnly
+from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.live_config.follow import LiveConfigFollower
