@@ -13,6 +13,8 @@ from tests.acceptance.replica import Replica
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = 12
+CHAT_EXAMPLES = 3
+KEY = "the-operators-key-of-the-tests"
 JSON = {"content-type": "application/json"}
 HOSTILE_LIMITS = (
     *("limit=0", "limit=-1", "limit=1001", f"limit={10**9}", f"limit={10**30}", "limit=1e3", "limit="),
@@ -67,9 +69,23 @@ async def test_the_documents_are_there(replica: Replica) -> None:
 
 
 async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> None:
+    await examine(replica, "--max-examples", str(EXAMPLES), "--exclude-path-regex", "^/api/v1")
+    assert not [line for line in replica.log() if line["log.level"] == "error"]
+
+
+async def test_every_operation_of_chat_answers_as_its_schema_says(cluster: Cluster) -> None:
+    (replica,) = await cluster.start(1, APP_API_KEY=KEY, APP_TOKEN_SECRET="s" * 32)
+    as_alice = {"X-API-Key": KEY, "X-Act-As": "alice"}
+    assert (await replica.post("/api/v1/users", headers=as_alice, json={})).status_code == 201
+    given = [option for name, value in as_alice.items() for option in ("--header", f"{name}: {value}")]
+    await examine(replica, "--max-examples", str(CHAT_EXAMPLES), "--include-path-regex", "^/api/v1", *given)
+    assert not [line for line in replica.log() if line["log.level"] == "error"]
+
+
+async def examine(replica: Replica, *options: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(str(SCHEMATHESIS), "--no-color", "run", f"http://127.0.0.1:{replica.port}/openapi.json"),
-        *("--checks", "all", "--max-examples", str(EXAMPLES), "--phases", "examples,coverage,fuzzing"),
+        *("--checks", "all", "--phases", "examples,coverage,fuzzing", *options),
         # No schema can say which texts are cursors that the service handed out.
         *("--exclude-checks", "positive_data_acceptance"),
         *("--seed", "1", "--generation-database", "none"),
@@ -85,7 +101,6 @@ async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> N
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()[-6000:]
     assert replica.runs
-    assert not [line for line in replica.log() if line["log.level"] == "error"]
 
 
 async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> None:
