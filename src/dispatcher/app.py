@@ -72,6 +72,9 @@ Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, 
 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
 'Hello')`, or with `dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+
+Under `/api/v1` people talk to each other, with a token each. With `APP_API_KEY` set, everything else but `/health` wants
+that key, as `X-API-Key`.
 """
 
 

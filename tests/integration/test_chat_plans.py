@@ -47,7 +47,7 @@ async def full(servers: RunningServers, template: str) -> AsyncIterator[Pool]:
         await pool.execute(
             """
             INSERT INTO conversations (kind, low_user, high_user, last_seq, last_id, member_count)
-            SELECT 'dm', 'u0', 'u' || n, $2, $3::bigint + ($2 - 1) * $4::bigint + n, 2 FROM generate_series(1, $1::int) n
+            SELECT 'dm', 'u0', 'u' || n, $2::bigint, $3::bigint + ($2::bigint - 1) * $4::bigint + n, 2 FROM generate_series(1, $1::int) n
             """,
             *(CONVERSATIONS, EACH, FIRST_MONTH.begins, step),
         )
