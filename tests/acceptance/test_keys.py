@@ -8,14 +8,12 @@ KEYS = {"APP_API_KEY": "the-operators-key-of-the-tests", "APP_TOKEN_SECRET": "s"
 
 
 async def test_an_unguarded_service_does_not_start(cluster: Cluster) -> None:
-    for environment, name in (({"APP_ENV": "production"}, "APP_ENV"), ({"APP_HOST": "0.0.0.0"}, "APP_HOST")):
-        replica = cluster.replica(**environment)
-        await replica.launch()
-        assert await replica.ended() == 1
-        (line,) = replica.log_path.read_text().splitlines()
+    replica = cluster.replica(APP_HOST="0.0.0.0")
+    await replica.launch()
+    assert await replica.ended() == 1
+    (line,) = replica.log_path.read_text().splitlines()
+    for name in ("APP_HOST", "APP_API_KEY", "APP_TOKEN_SECRET"):
         assert name in line
-        assert "APP_API_KEY" in line
-        assert "APP_TOKEN_SECRET" in line
 
 
 async def test_commands_send_the_key_and_say_when_they_have_none(cluster: Cluster) -> None:

@@ -23,7 +23,7 @@ def token(
     Examples:
       export APP_TOKEN_SECRET=$(openssl rand -hex 24)
       dispatcher token alice
-      curl localhost:8080/api/v1/conversations -H "Authorization: Bearer $(dispatcher token alice)"
+      dispatcher token bob --hours 1
     """
     settings = read_settings(os.environ)
     if settings.token_secret is None:
