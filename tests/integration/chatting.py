@@ -87,7 +87,9 @@ async def running_replicas(
         replicas = []
         for _ in range(count):
             addresses = Addresses(db_url, redis_url, etcd)
-            application = await stack.enter_async_context(running(settings, addresses, live_file={}))
+            application = await stack.enter_async_context(
+                running(settings, addresses, live_file={}, console_fd=None)
+            )
             client = await stack.enter_async_context(
                 httpx2.AsyncClient(transport=httpx2.ASGITransport(application.api), base_url="http://test")
             )

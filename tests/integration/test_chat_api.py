@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.integration.chatting import OPERATOR, Replica, of, running_replicas
+from tests.integration.rows import until_true
 
 from dispatcher.kernel.clock import utc_now
 
@@ -216,3 +217,23 @@ async def test_without_keys_and_tokens_everybody_is_the_operator(
         assert (await one.client.get("/api/v1/conversations", headers={"X-Act-As": "ann"})).status_code == 401
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 200
         assert (await one.client.get("/scheduler")).status_code == 200
+
+
+async def test_a_message_for_later_is_sent_at_its_time_and_once(replicas: list[Replica]) -> None:
+    at = utc_now() + timedelta(seconds=2)
+    body = {"receiver_id": "bob", "content": "Happy birthday", "client_id": "b", "timestamp": at.isoformat()}
+    answers = [await replica.ask("POST", "/api/v1/messages", "alice", json=body) for replica in replicas]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json() == answers[1].json()
+    assert (answers[0].json()["status"], answers[0].json()["content"]) == ("scheduled", "Happy birthday")
+    too_far = body | {"timestamp": (utc_now() + timedelta(days=4000)).isoformat()}
+    assert (await replicas[0].ask("POST", "/api/v1/messages", "alice", json=too_far)).status_code == 422
+
+    async def came() -> bool:
+        return bool((await replicas[0].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"])
+
+    assert not await came()
+    await until_true(came)
+    (message,) = (await replicas[1].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"]
+    assert timedelta(0) <= datetime.fromisoformat(message["timestamp"]) - at < timedelta(seconds=2)
+    assert message["sender_id"] == "alice"

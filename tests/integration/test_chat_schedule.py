@@ -38,11 +38,11 @@ async def envelope(pool: Pool, message_id: int, attempt: int = 1) -> Envelope:
 async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
     pair, at = await talk.pairs.open("alice", "bob"), utc_now() + LATER
     new = NewChatMessage(pair, "alice", "Happy birthday", "c-1", at)
-    waiting = await schedule(talk.pool, new, at)
+    waiting = await schedule(talk.pool, {}, new, at)
     assert await talk.pool.fetchval("SELECT deliver_at FROM messages") == at
-    repeated = await schedule(talk.pool, new, at)
+    repeated = await schedule(talk.pool, {}, new, at)
     assert (repeated.message_id, repeated.repeated, waiting.repeated) == (waiting.message_id, True, False)
-    unnamed = [await schedule(talk.pool, NewChatMessage(pair, "bob", "x"), at) for _ in range(2)]
+    unnamed = [await schedule(talk.pool, {}, NewChatMessage(pair, "bob", "x"), at) for _ in range(2)]
     assert unnamed[0] != unnamed[1]
     assert (await find_seat(talk.pool, pair, "bob")).last_seq == 0
 
@@ -63,7 +63,7 @@ async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
 
 async def test_what_can_no_longer_be_sent_is_rejected(talk: Talk) -> None:
     group = (await add_group(talk.pool, nobody, "alice", "all", ["bob"])).conversation_id
-    waiting = await schedule(talk.pool, NewChatMessage(group, "bob", "later"), utc_now() + LATER)
+    waiting = await schedule(talk.pool, {}, NewChatMessage(group, "bob", "later"), utc_now() + LATER)
     await remove_member(talk.pool, nobody, group, "bob", by="bob")
     channel = ConversationChannel(talk.sender)
     by_hand = [
@@ -92,7 +92,7 @@ async def test_who_may_not_send_may_not_schedule(talk: Talk) -> None:
         (NewChatMessage(pair, "alice", "x"), ConflictError),
     ):
         with pytest.raises(error):
-            await schedule(talk.pool, new, at)
+            await schedule(talk.pool, {}, new, at)
     assert await talk.pool.fetchval("SELECT count(*) FROM messages") == 0
 
 
