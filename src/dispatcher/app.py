@@ -14,6 +14,17 @@ from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import BatchChannel
+from dispatcher.chat.caller import Callers
+from dispatcher.chat.channel import ConversationChannel
+from dispatcher.chat.happened import nobody
+from dispatcher.chat.jwks import PublishedKeys
+from dispatcher.chat.months import keep_months
+from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
+from dispatcher.chat.routes import chat_routes
+from dispatcher.chat.send import Sender as ChatSender
+from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
 from dispatcher.delivery.lane import ChannelPool, Lane
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
@@ -27,13 +38,15 @@ from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
+from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
-from dispatcher.lanes import CONSOLE, WEBHOOK, longest_lease, open_webhook
+from dispatcher.lanes import CHAT, CONSOLE, WEBHOOK, longest_lease, open_webhook
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -54,6 +67,10 @@ API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
+CHAT_POOL_SIZE = 6
+"""For what people ask; one of them writes what they send."""
+OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
+"""Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -63,6 +80,9 @@ Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
 'Hello')`, or with `dispatcher send`; a text for the console at a time with `POST /echoAtTime`. Errors are problem details
 (RFC 9457). Times in answers are ISO 8601, in UTC.
+
+Under `/api/v1` people talk to each other, with a token each. With `APP_API_KEY` set, everything else but `/health` wants
+that key, as `X-API-Key`.
 """
 
 
@@ -126,7 +146,11 @@ async def running(
         recent = RecentSent(redis)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
         await stack.enter_async_context(background("rescuer", rescuer.run))
-        upkeep = Upkeep(pool, follower.live)
+
+        async def keep_chat() -> None:
+            await keep_months(pool, days=follower.live.value.chat_retention_days)
+
+        upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
         shared = _Shared(settings, follower, pool, redis, recent)
         ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
@@ -134,11 +158,12 @@ async def running(
         console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
         stack.callback(console.close)
         timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
+        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
+        chat = await stack.enter_async_context(
+            _chatting(addresses.db_url, application=application, key=key, clock=clock, shared=shared)
+        )
 
-        api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
-        handle_errors(api)
-        api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
-        api.add_middleware(Correlation)
+        api = _api(key)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
@@ -147,8 +172,9 @@ async def running(
             api_pool,
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
             LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+            chat.switch,
         )
-        arrived: Arrived = {CONSOLE.name: timekeeper.arrived}
+        arrived: Arrived = {CONSOLE.name: timekeeper.arrived, CHAT.name: chat.keeper.arrived}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
         api.router.routes[:0] = [
@@ -170,12 +196,14 @@ async def running(
                 switches=switches,
             )
         )
+        api.include_router(chat_routes(chat.parts))
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
 
         def stop_claiming() -> None:
             ticker.stop()
             timekeeper.stop()
+            chat.keeper.stop()
 
         yield Application(api, pool, stop_claiming)
 
@@ -189,6 +217,15 @@ class _Shared:
     pool: Pool
     redis: BoundedRedis
     recent: RecentSent
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """Chat of this replica."""
+
+    parts: ChatParts
+    keeper: Timekeeper
+    switch: LaneSwitch
 
 
 @asynccontextmanager
@@ -211,6 +248,43 @@ async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
             draining("ticker", ticker.run, ticker.stop, seconds=shared.settings.shutdown_timeout)
         )
         yield ticker
+
+
+@asynccontextmanager
+async def _chatting(
+    db_url: str, *, application: str, key: ApiKey | None, clock: DatabaseClock, shared: _Shared
+) -> AsyncIterator[_Chat]:
+    """Chat at work: what people send is written, and what is for later is sent at its time."""
+    settings = shared.settings
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            connected_pool(db_url, application=application, size=CHAT_POOL_SIZE)
+        )
+        tokens = None
+        if settings.token_secret is not None:
+            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
+        elif settings.token_jwks is not None:
+            published = PublishedKeys(settings.token_jwks)
+            await stack.enter_async_context(background("token keys", published.run))
+            tokens = _tokens(settings, published)
+        tell = nobody  # a real-time part is who wants to hear of it
+        sender = ChatSender(pool, tell)
+        await stack.enter_async_context(background("chat sender", sender.run))
+        channel = ConversationChannel(sender)
+        keeper = await stack.enter_async_context(_each_at_its_time(CHAT, channel, clock, shared))
+        parts = ChatParts(
+            pool=pool,
+            callers=Callers(tokens=tokens, key=key),
+            sender=sender,
+            pairs=Pairs(pool, tell),
+            tell=tell,
+            arrived={CHAT.name: keeper.arrived},
+        )
+        yield _Chat(parts, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
+
+
+def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
+    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
 
 
 @asynccontextmanager
@@ -252,6 +326,17 @@ def _line(settings: Settings) -> Line:
     if settings.log_format != "production":
         return plain_line
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
+
+
+def _api(key: ApiKey | None) -> FastAPI:
+    """The API without a route yet."""
+    api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
+    handle_errors(api)
+    api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
+    if key is not None:
+        api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
+    api.add_middleware(Correlation)
+    return api
 
 
 async def _docs() -> RedirectResponse:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from dispatcher.channels.webhook import Target, WebhookChannel
+from dispatcher.chat.schedule import LANE as CHAT_LANE
 from dispatcher.delivery.lane import Lane, Terms
 from dispatcher.delivery.pace import Pace, Probing, each_at_its_time
 from dispatcher.delivery.timekeeper import AHEAD_SECONDS
@@ -11,6 +12,11 @@ from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
 
 WAIT_SECONDS = 2.0
 """How long a batch may wait behind others that are being printed."""
+
+CHAT_BATCHES, CHAT_BATCH = 2, 100
+CHAT_SECONDS = 6.0
+"""One attempt to send; the chat sender itself gives up after 5 s."""
+CHAT_BACKOFF_BASE, CHAT_BACKOFF_CAP = 1.0, 60.0
 
 
 def webhook_terms(config: LiveConfig) -> Terms:
@@ -87,7 +93,29 @@ def console_terms(config: LiveConfig) -> Terms:
 
 
 CONSOLE = Lane("console", console_terms)
-LANES = (WEBHOOK, CONSOLE)
+
+
+def chat_terms(config: LiveConfig) -> Terms:
+    """What live config says about the lane of chat messages for later."""
+    return Terms(
+        pace=each_at_its_time(auto_sending=config.auto_sending),
+        target="chat",
+        concurrency=CHAT_BATCHES,
+        batch_size=CHAT_BATCH,
+        keeps_time=True,
+        attempt_seconds=CHAT_SECONDS,
+        lease_seconds=AHEAD_SECONDS + WAIT_SECONDS + CHAT_SECONDS + LEASE_MARGIN_SECONDS,
+        max_attempts=config.max_attempts,
+        backoff_base=CHAT_BACKOFF_BASE,
+        backoff_cap=CHAT_BACKOFF_CAP,
+        retry_after_cap=0.0,
+        breaker_failures=0,
+        hold_uncertain=False,  # sent again, it is found to be there
+    )
+
+
+CHAT = Lane(CHAT_LANE, chat_terms)
+LANES = (WEBHOOK, CONSOLE, CHAT)
 
 
 def longest_lease(config: LiveConfig) -> float:
