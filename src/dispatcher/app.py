@@ -8,11 +8,21 @@ from hashlib import sha256
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 
 from dispatcher import __version__
 from dispatcher.channels.webhook import Target, WebhookChannel
+from dispatcher.chat.caller import Callers
+from dispatcher.chat.happened import Tell, nobody
+from dispatcher.chat.jwks import PublishedKeys
+from dispatcher.chat.months import keep_months
+from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
+from dispatcher.chat.routes import chat_routes
+from dispatcher.chat.send import Sender
+from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
 from dispatcher.delivery.lane import ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Pace, Probing
 from dispatcher.delivery.publisher import StatePublisher
@@ -25,6 +35,7 @@ from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
+from dispatcher.kernel.api_key import ApiKey, OperatorOnly
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
@@ -48,6 +59,10 @@ API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
+CHAT_POOL_SIZE = 6
+"""For what people ask; one of them writes what they send."""
+OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
+"""Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -154,6 +169,9 @@ async def running(
         ingest_pool = await stack.enter_async_context(
             connected_pool(addresses.db_url, application=application, size=INGEST_POOL_SIZE)
         )
+        chat_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
+        )
         redis = BoundedRedis(
             addresses.redis_url,
             password=_secret(settings),
@@ -171,7 +189,11 @@ async def running(
         recent = RecentSent(redis)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
         await stack.enter_async_context(background("rescuer", rescuer.run))
-        upkeep = Upkeep(pool, follower.live)
+
+        async def keep_chat() -> None:
+            await keep_months(pool, days=follower.live.value.chat_retention_days)
+
+        upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
         ticker = await stack.enter_async_context(
             _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
@@ -180,6 +202,9 @@ async def running(
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
         api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
+        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
+        if key is not None:
+            api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
         api.add_middleware(Correlation)
 
         def blocked() -> str | None:
@@ -202,6 +227,9 @@ async def running(
                 lane=WEBHOOK.name,
                 blocked=blocked,
             )
+        )
+        api.include_router(
+            await stack.enter_async_context(_chat(chat_pool, settings=settings, key=key, tell=nobody))
         )
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
@@ -239,6 +267,37 @@ async def _delivering(
             draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
         )
         yield ticker
+
+
+@asynccontextmanager
+async def _chat(
+    pool: Pool, *, settings: Settings, key: ApiKey | None, tell: Tell
+) -> AsyncIterator[APIRouter]:
+    """The routes of chat, and what they stand on."""
+    async with AsyncExitStack() as stack:
+        tokens = None
+        if settings.token_secret is not None:
+            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
+        elif settings.token_jwks is not None:
+            published = PublishedKeys(settings.token_jwks)
+            await stack.enter_async_context(background("token keys", published.run))
+            tokens = _tokens(settings, published)
+        sender = Sender(pool, tell)
+        await stack.enter_async_context(background("chat sender", sender.run))
+        yield chat_routes(
+            ChatParts(
+                pool=pool,
+                callers=Callers(tokens=tokens, key=key),
+                sender=sender,
+                pairs=Pairs(pool, tell),
+                tell=tell,
+                schedule=None,  # until an engine works off the lane `chat`
+            )
+        )
+
+
+def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
+    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
 
 
 async def _docs() -> RedirectResponse:

@@ -58,7 +58,7 @@ async def members_of(pool: "Pool | Connection", conversation_id: int) -> Sequenc
 
 
 async def add_member(
-    pool: Pool, tell: Tell, group_id: int, by: str, user_id: str, role: Role
+    pool: Pool, tell: Tell, group_id: int, user_id: str, *, by: str, role: Role
 ) -> tuple[Member, bool]:
     """The member, and whether they have just come in. They see what is sent from now on.
 
@@ -84,7 +84,7 @@ async def add_member(
     return member, came is not None
 
 
-async def change_role(pool: Pool, tell: Tell, group_id: int, by: str, user_id: str, role: Role) -> Member:
+async def change_role(pool: Pool, tell: Tell, group_id: int, user_id: str, *, by: str, role: Role) -> Member:
     """The member in the new role. Making somebody else the owner makes the one who does it an admin.
 
     Raises:
@@ -109,7 +109,7 @@ async def change_role(pool: Pool, tell: Tell, group_id: int, by: str, user_id: s
     return member
 
 
-async def remove_member(pool: Pool, tell: Tell, group_id: int, by: str, user_id: str) -> None:
+async def remove_member(pool: Pool, tell: Tell, group_id: int, user_id: str, *, by: str) -> None:
     """The user is no longer a member. An owner who goes leaves the group to the admin who has been there longest.
 
     Raises:

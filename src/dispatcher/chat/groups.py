@@ -91,7 +91,7 @@ async def find_group(pool: Pool, group_id: int, user_id: str) -> Seat:
         NotFoundError: There is no such group, as far as the user may know.
         ForbiddenError: The user was a member, and is no longer.
     """
-    seat = await find_seat(pool, group_id, user_id)
+    seat = await find_seat(pool, group_id, user_id, what="group")
     if seat.kind != "group":
         raise NotFoundError(f"there is no group {group_id}")
     return seat
@@ -107,7 +107,7 @@ async def locked_group(connection: Connection, group_id: int, by: str, *, at_lea
     kind = await connection.fetchval(_LOCK, group_id)
     if kind != "group":
         raise NotFoundError(f"there is no group {group_id}")
-    seat = await find_seat(connection, group_id, by)
+    seat = await find_seat(connection, group_id, by, what="group")
     if _RANK[seat.role] < _RANK[at_least]:
         raise ForbiddenError(
             f"only {'its owner' if at_least == 'owner' else 'an owner or admin'} of the group may"
@@ -123,7 +123,7 @@ async def must_be_users(connection: Connection, by: str, others: Sequence[str]) 
         NotFoundError: One of the others is none.
     """
     rows = await connection.fetch(
-        "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE",
+        "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR SHARE",
         [by, *others],
     )
     there = {row["id"] for row in rows}

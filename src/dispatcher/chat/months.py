@@ -10,12 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
 import asyncpg
+import structlog
 
 from dispatcher.chat.ids import first_id
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.parts import drop_part, is_missing, make_part, one_at_a_time, parts_of, today
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 PARENT = "chat_messages"
 MONTHS_AHEAD = 2
@@ -76,6 +78,14 @@ async def make_months(pool: Pool) -> list[str]:
                 await make_part(connection, PARENT, wanted.name, begins=wanted.begins, ends=ends)
                 made.append(wanted.name)
     return made
+
+
+async def keep_months(pool: Pool, *, days: int | None) -> None:
+    """Make the months to come, and drop those whose every message is older than `days`; None keeps all."""
+    made = await make_months(pool)
+    dropped = [] if days is None else await drop_months(pool, keep=timedelta(days=days))
+    if made or dropped:
+        log.info("months_kept", made=made, dropped=dropped)
 
 
 async def drop_months(pool: Pool, *, keep: timedelta) -> list[str]:

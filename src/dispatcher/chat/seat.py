@@ -76,8 +76,10 @@ class Seat:
         )
 
 
-async def find_seat(database: "Pool | Connection", conversation_id: int, user_id: str) -> Seat:
-    """This user's seat.
+async def find_seat(
+    database: "Pool | Connection", conversation_id: int, user_id: str, *, what: str = "conversation"
+) -> Seat:
+    """This user's seat; `what` is what the errors call the conversation.
 
     Raises:
         NotFoundError: There is no such conversation, as far as this user may know.
@@ -85,7 +87,7 @@ async def find_seat(database: "Pool | Connection", conversation_id: int, user_id
     """
     row = await database.fetchrow(SEAT, conversation_id, user_id)
     if row is None:
-        raise NotFoundError(f"there is no conversation {conversation_id}")
+        raise NotFoundError(f"there is no {what} {conversation_id}")
     if row["left_seq"] is not None:
-        raise ForbiddenError(f"{user_id} is no longer a member of conversation {conversation_id}")
+        raise ForbiddenError(f"{user_id} is no longer a member of {what} {conversation_id}")
     return Seat.of(row)

@@ -16,6 +16,7 @@ from dispatcher.chat.happened import Sent, Tell
 from dispatcher.chat.ids import NOW, SHIFT
 from dispatcher.chat.message import COLUMNS, ChatMessage
 from dispatcher.chat.months import in_its_month
+from dispatcher.chat.seat import Kind
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.errors import ConflictError, DispatcherError, ForbiddenError, NotFoundError
 from dispatcher.kernel.gathering import Gathering
@@ -35,18 +36,18 @@ LOCK = "SELECT FROM conversations WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDA
 """In one order everywhere, so that no two batches wait for each other."""
 SEND = f"""
 WITH given AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]) WITH ORDINALITY
-        AS g (conversation_id, sender_id, client_id, content, client_at, no)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+        WITH ORDINALITY AS g (conversation_id, sender_id, client_id, content, client_at, kind, no)
 ), judged AS (
     SELECT given.*, m.user_id IS NOT NULL AS was_member, m.left_seq IS NOT NULL AS has_left,
-           c.closed_at IS NOT NULL AS closed, earlier.id AS earlier_id
+           c.closed_at IS NOT NULL AS closed, c.kind AS of_kind, c.low_user, c.high_user, earlier.id AS earlier_id
     FROM given
-    LEFT JOIN conversations c ON c.id = given.conversation_id
-    LEFT JOIN members m ON m.conversation_id = given.conversation_id AND m.user_id = given.sender_id
+    LEFT JOIN conversations c ON c.id = given.conversation_id AND coalesce(c.kind = given.kind, true)
+    LEFT JOIN members m ON m.conversation_id = c.id AND m.user_id = given.sender_id
     LEFT JOIN chat_messages earlier
-        ON earlier.conversation_id = given.conversation_id AND earlier.sender_id = given.sender_id
+        ON earlier.conversation_id = c.id AND earlier.sender_id = given.sender_id
         AND earlier.client_id = given.client_id
-        AND earlier.id >= floor(extract(epoch FROM now() - $6::interval) * 1000)::bigint << {SHIFT}
+        AND earlier.id >= floor(extract(epoch FROM now() - $7::interval) * 1000)::bigint << {SHIFT}
 ), fresh AS (
     SELECT *, row_number() OVER (PARTITION BY conversation_id ORDER BY no) AS nth,
            row_number() OVER (PARTITION BY conversation_id, sender_id ORDER BY no) AS own_nth
@@ -74,7 +75,7 @@ WITH given AS (
     FROM held JOIN run ON run.conversation_id = held.conversation_id AND run.sender_id = held.user_id
     WHERE m.conversation_id = run.conversation_id AND m.user_id = run.sender_id AND m.delivered_seq = run.seq
 )
-SELECT j.no, j.was_member, j.has_left, j.closed, j.earlier_id, n.last_id + f.nth AS id, n.seq + f.nth AS seq
+SELECT j.no, j.of_kind, j.low_user, j.high_user, j.was_member, j.has_left, j.closed, j.earlier_id, n.last_id + f.nth AS id, n.seq + f.nth AS seq
 FROM judged j LEFT JOIN fresh f ON f.no = j.no LEFT JOIN numbered n ON n.id = f.conversation_id
 """
 EARLIER = f"SELECT {COLUMNS} FROM chat_messages WHERE conversation_id = $1 AND id = $2"
@@ -90,6 +91,8 @@ class NewChatMessage:
     client_id: str | None = None
     """The sender's own id for it: sent again within REPEATS_KNOWN, it is the same message."""
     client_at: datetime | None = None
+    kind: Kind | None = None
+    """What the conversation must be; one of another kind is not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class SendResult:
     """The message as it stands in its conversation."""
 
     message: ChatMessage
+    peer: str | None
+    """The other one of two users; None in a group."""
     repeated: bool
     """It was in before, perhaps edited or deleted since."""
 
@@ -145,7 +150,7 @@ class Sender:
                 outcomes.append(
                     _refusal(new, row)
                     if earlier is None
-                    else SendResult(ChatMessage.of(earlier), repeated=True)
+                    else SendResult(ChatMessage.of(earlier), _peer(new, row), repeated=True)
                 )
             elif row["id"] is None:
                 outcomes.append(_refusal(new, row))
@@ -155,7 +160,7 @@ class Sender:
                     client_at=new.client_at,
                 )
                 self._tell(Sent(message))
-                outcomes.append(SendResult(message, repeated=False))
+                outcomes.append(SendResult(message, _peer(new, row), repeated=False))
         return outcomes
 
     async def _write_rows(self, batch: Sequence[NewChatMessage]) -> list[asyncpg.Record]:
@@ -168,6 +173,7 @@ class Sender:
                 [new.client_id for new in batch],
                 [new.content for new in batch],
                 [new.client_at for new in batch],
+                [new.kind for new in batch],
                 REPEATS_KNOWN,
             )
         return sorted(rows, key=lambda row: int(row["no"]))
@@ -177,9 +183,14 @@ def _repeat_key(new: NewChatMessage) -> tuple[int, str, str] | None:
     return None if new.client_id is None else (new.conversation_id, new.sender_id, new.client_id)
 
 
+def _peer(new: NewChatMessage, row: asyncpg.Record) -> str | None:
+    peer: str | None = row["high_user"] if row["low_user"] == new.sender_id else row["low_user"]
+    return peer
+
+
 def _refusal(new: NewChatMessage, row: asyncpg.Record) -> DispatcherError:
     if not row["was_member"]:
-        return NotFoundError(f"there is no conversation {new.conversation_id}")
+        return NotFoundError(f"there is no {new.kind or 'conversation'} {new.conversation_id}")
     if row["has_left"]:
         return ForbiddenError(f"{new.sender_id} is no longer a member of conversation {new.conversation_id}")
     return ConflictError(f"conversation {new.conversation_id} is closed: nobody is there to read it")

@@ -7,7 +7,7 @@ from datetime import datetime
 import asyncpg
 
 from dispatcher.kernel.db import Pool
-from dispatcher.kernel.errors import NotFoundError
+from dispatcher.kernel.errors import ConflictError, NotFoundError
 
 _COLUMNS = "id, name, created_at"
 
@@ -32,17 +32,24 @@ def no_such_user(id_: str) -> NotFoundError:
 
 
 async def add_user(pool: Pool, id_: str, name: str | None) -> tuple[User, bool]:
-    """The user with this id, and whether it is new. One who is there already stays as they are; one deleted returns."""
+    """The user with this id, and whether it is new. One who is there already stays as they are.
+
+    Raises:
+        ConflictError: The id was a deleted user's: whoever knew them must not take another for them.
+    """
     added = await pool.fetchrow(
         f"""
-        INSERT INTO users (id, name) VALUES ($1, $2)
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, deleted_at = NULL WHERE users.deleted_at IS NOT NULL
-        RETURNING {_COLUMNS}
+        INSERT INTO users (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}
         """,
         id_,
         name,
     )
-    return (User.of(added), True) if added else (await look_user(pool, id_), False)
+    if added:
+        return User.of(added), True
+    there = await pool.fetchrow(f"SELECT {_COLUMNS} FROM users WHERE id = $1 AND deleted_at IS NULL", id_)
+    if there is None:
+        raise ConflictError(f"user {id_} was deleted; an id is not given twice")
+    return User.of(there), False
 
 
 async def look_user(pool: Pool, id_: str, *, for_user: str | None = None) -> User:

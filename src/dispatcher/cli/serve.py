@@ -17,7 +17,7 @@ from dispatcher.cli.sandbox import SAMPLES, welcome
 from dispatcher.cli.servers import servers
 from dispatcher.cli.serving import bind
 from dispatcher.cli.serving import serve as serve_until_signal
-from dispatcher.cli.starting import bring_up_to_date, start_logging
+from dispatcher.cli.starting import bring_up_to_date, must_be_guarded, start_logging
 from dispatcher.embedded.receiver import running_receiver
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import StartupError
@@ -50,6 +50,7 @@ def serve(
       APP_DB_URL=postgres://user:password@db:5432/dispatcher dispatcher serve
     """
     settings = read_settings(os.environ)
+    must_be_guarded(settings)
     start_logging(settings)
     uvloop.run(_serve(settings, sandbox=sandbox))
 

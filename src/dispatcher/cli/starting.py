@@ -1,6 +1,7 @@
 """What every command that runs the service, or its servers, does first."""
 
 import os
+from ipaddress import ip_address
 
 import structlog
 
@@ -24,6 +25,37 @@ def start_logging(settings: Settings) -> None:
     )
     for name, meant in unknown_variables(os.environ).items():
         log.warning("unknown_variable", variable=name, **({"did_you_mean": meant} if meant else {}))
+
+
+def must_be_guarded(settings: Settings) -> None:
+    """Nothing, when whoever can reach the API must prove who they are, or is on this machine.
+
+    Raises:
+        StartupError: Anybody could start, stop and read everything.
+    """
+    missing = []
+    if settings.api_key is None:
+        missing.append("APP_API_KEY (the operator's key)")
+    if not settings.has_token_keys:
+        missing.append("APP_TOKEN_SECRET or APP_TOKEN_JWKS (for users' tokens)")
+    if not missing:
+        return
+    if settings.env == "production":
+        raise StartupError(
+            f"APP_ENV=production: set {' and '.join(missing)}; e.g. APP_API_KEY=$(openssl rand -hex 24)"
+        )
+    if not _is_loopback(settings.host) and not settings.trusted_network:
+        raise StartupError(
+            f"APP_HOST: {settings.host} is open to others, and nobody would have to prove who they are; "
+            f"set {' and '.join(missing)}, or APP_HOST=127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def bring_up_to_date(settings: Settings, db_url: str) -> None:
