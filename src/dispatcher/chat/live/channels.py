@@ -1,8 +1,8 @@
 """Channels: what this replica gets from the others, over one connection to Redis of its own.
 
 A channel a user, for all their conversations of two, and a channel a group: a message to a thousand members is one
-publication, and a socket that comes subscribes once, however many people its user talks to. When Redis is gone, what is
-published is lost: `lost` and `back` say so, and the positions are compared with Postgres.
+publication, and a socket that comes subscribes once, however many people its user talks to. While Redis is gone, what is
+published is lost; `deaf` says so, and the positions are compared with Postgres.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from dispatcher.kernel.backoff import delay
-from dispatcher.kernel.clock import pause, wait_for
+from dispatcher.kernel.clock import elapsed, pause, wait_for
 
 log = structlog.get_logger()
 
@@ -24,7 +24,9 @@ HEARD_SECONDS = 0.5
 """How long whoever comes waits for their channels; then they go on without, and compare later."""
 QUIET_SECONDS = 5.0
 """Without anything from Redis for this long it is asked whether it is there."""
-DEAD_SECONDS = 10.0
+DEAD_SECONDS = 2 * QUIET_SECONDS + 2.0
+MARKER = "all"
+"""A channel that nobody publishes to: a connection without any subscription takes no pongs."""
 CHUNK = 500
 """Channels a command."""
 TROUBLE = (RedisError, OSError, TimeoutError)
@@ -56,9 +58,9 @@ class Channels:
         db: int,
         prefix: str,
         got: Callable[[str, bytes], None],
-        back: Callable[[], None],
+        turned: Callable[[], None],
     ) -> None:
-        """`got` is called with a channel and what was published; `back` when channels that were deaf are heard again."""
+        """`got` is called with a channel and what was published; `turned` when `deaf` has changed."""
         self._redis = Redis.from_url(
             url,
             password=password,
@@ -68,13 +70,14 @@ class Channels:
             retry=Retry(NoBackoff(), 0),
             single_connection_client=False,
         )
-        self._prefix, self._got, self._back = prefix, got, back
+        self._prefix, self._got, self._turned = prefix, got, turned
         self._wanted: dict[str, int] = {}
         self._heard: set[str] = set()
         self._changed = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._last = 0.0
         self.deaf = True
-        """Whether nothing comes from Redis at the moment."""
+        """Whether what is published does not come here at the moment."""
 
     def keep(self, names: Iterable[str]) -> None:
         """Get what is published there; each call wants a `release`."""
@@ -109,22 +112,21 @@ class Channels:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await self._listen(pubsub)
-            except TROUBLE as error:
+            except* TROUBLE as group:
                 if not self.deaf or not failures:
-                    log.warning("chat_channels_deaf", error=f"{type(error).__name__}: {error}")
+                    log.warning("chat_channels_deaf", error=repr(group.exceptions[0]))
                 failures = 1 if not self.deaf else failures + 1
             finally:
-                self.deaf = True
-                self._heard.clear()
-                self._answer_all()
-            await pause(delay(failures, base=0.1, cap=3.0))
+                self._now_deaf()
+            await pause(delay(failures, base=0.1, cap=2.0))
 
     async def close(self) -> None:
         """Close the connection."""
         await self._redis.aclose()
 
     async def _listen(self, pubsub: PubSub) -> None:
-        await pubsub.subscribe(f"{self._prefix}all")
+        await pubsub.subscribe(f"{self._prefix}{MARKER}")
+        self._last = elapsed()
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read(pubsub))
             both.create_task(self._keep_up(pubsub))
@@ -135,38 +137,48 @@ class Channels:
         while True:
             self._changed.clear()
             more, less = self._wanted.keys() - asked, asked - self._wanted.keys()
+            self._heard -= less
             for names, command in ((more, pubsub.subscribe), (less, pubsub.unsubscribe)):
                 listed = [f"{self._prefix}{name}" for name in names]
                 for first in range(0, len(listed), CHUNK):
                     await command(*listed[first : first + CHUNK])
             asked = (asked | more) - less
-            self._heard -= less
+            if self.deaf:  # Redis answers in turn: this pong comes behind all that was subscribed to
+                await pubsub.ping()
             if not await wait_for(self._changed, QUIET_SECONDS):
+                if elapsed() - self._last > DEAD_SECONDS:
+                    raise TimeoutError("Redis does not answer")
                 await pubsub.ping()
 
     async def _read(self, pubsub: PubSub) -> None:
         begin = len(self._prefix)
         while True:
-            async with asyncio.timeout(DEAD_SECONDS):
-                message = await pubsub.get_message(timeout=None)
+            message = await pubsub.get_message(timeout=None)
+            self._last = elapsed()
             if message is None:
                 continue
-            name = message["channel"].decode()[begin:] if message["channel"] else ""
-            if message["type"] == "message":
-                self._got(name, message["data"])
-            elif message["type"] == "subscribe":
-                self._subscribed(name)
+            kind = message["type"]
+            if kind == "message":
+                self._got(message["channel"].decode()[begin:], message["data"])
+            elif kind == "subscribe":
+                self._subscribed(message["channel"].decode()[begin:])
+            elif kind == "pong" and self.deaf:
+                self.deaf = False
+                log.info("chat_channels_heard", channels=len(self._heard))
+                self._turned()
 
     def _subscribed(self, name: str) -> None:
-        if name == "all" and self.deaf:
-            self.deaf = False
-            log.info("chat_channels_heard", channels=len(self._wanted))
-        self._heard.add(name)
+        if name in self._wanted:
+            self._heard.add(name)
         if (waiting := self._waiting.pop(name, None)) is not None and not waiting.done():
             waiting.set_result(None)
 
-    def _answer_all(self) -> None:
+    def _now_deaf(self) -> None:
+        self._heard.clear()
         waiting, self._waiting = self._waiting, {}
         for one in waiting.values():
             if not one.done():
                 one.set_result(None)
+        if not self.deaf:
+            self.deaf = True
+            self._turned()

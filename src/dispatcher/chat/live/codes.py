@@ -1,4 +1,4 @@
-"""Close codes: why a socket was closed, and whether connecting again makes sense. The first digits say it:
+"""Close codes: why a socket was closed, and whether connecting again makes sense.
 
 3000-3499: connect again, after a pause that differs from client to client. 3500-3999: not before something has changed.
 """
@@ -30,10 +30,9 @@ BUG = Code(3004, "a bug here; connect again")
 BAD_TOKEN = Code(3500, "the token is refused")
 NO_HELLO = Code(3501, "no hello came in time")
 BAD_FRAME = Code(3502, "a frame that cannot be")
-TOO_FAST = Code(3503, "too many frames")
-TOO_MANY = Code(3504, "too many sockets of this user")
-NO_USER = Code(3505, "there is no such user; POST /api/v1/users adds one")
+TOO_MANY = Code(3503, "too many sockets of this user")
+NO_USER = Code(3504, "there is no such user; POST /api/v1/users adds one")
 
 ALL = (
-    SHUTDOWN, SLOW, UNAVAILABLE, EXPIRED, BUG, BAD_TOKEN, NO_HELLO, BAD_FRAME, TOO_FAST, TOO_MANY, NO_USER,
+    SHUTDOWN, SLOW, UNAVAILABLE, EXPIRED, BUG, BAD_TOKEN, NO_HELLO, BAD_FRAME, TOO_MANY, NO_USER,
 )  # fmt: skip

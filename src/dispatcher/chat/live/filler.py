@@ -1,7 +1,7 @@
 """Filler: fetches from Postgres what streams miss, for all of them together, and what a socket that comes back misses."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -51,7 +51,7 @@ class Filler:
         self._wanted.add(stream)
         self._filled.set()
 
-    async def run(self, hub: Callable[[], Hub]) -> None:
+    async def run(self, hub: Hub) -> None:
         """Fill holes, forever."""
         while True:
             await self._filled.wait()
@@ -61,21 +61,25 @@ class Filler:
             self._wanted.clear()
             try:
                 for first in range(0, len(wanted), AT_ONCE):
-                    await self._fill(hub(), wanted[first : first + AT_ONCE])
+                    await self._fill(hub, wanted[first : first + AT_ONCE])
             except TROUBLE as error:
-                log.warning("chat_holes_unfilled", streams=len(wanted), error=str(error) or type(error).__name__)
+                log.warning(
+                    "chat_holes_unfilled", streams=len(wanted), error=str(error) or type(error).__name__
+                )
                 for one in wanted:
                     self.want(one)
                 await pause(RETRY_SECONDS)
 
     async def _fill(self, hub: Hub, streams: Sequence[Stream]) -> None:
+        up_to = {
+            one: one.change_known for one in streams
+        }  # before the look: what comes during it is not in it
         # The changes first: they are then of messages that the second statement finds too.
         changes = await snapshot.changes(
             self._pool,
             [Wanted(one.conversation_id, one.change) for one in streams if one.missing_changes],
             at_most=MAX_SYNC,
         )
-        up_to = {one: one.change_known for one in streams}
         messages = await snapshot.behind(
             self._pool,
             [Wanted(one.conversation_id, one.seq) for one in streams],
@@ -119,16 +123,17 @@ class Filler:
             messages = await snapshot.behind(self._pool, wanted, at_most=2 * MAX_SYNC)
             for one, asked in zip(fetched, wanted, strict=True):
                 id_ = one.stream.conversation_id
-                await _bring(hub, listener, one, asked.number, messages[id_], changes[id_])
+                await _bring(hub, listener, one, messages[id_], changes[id_], asked=asked.number)
 
 
 async def _bring(
     hub: Hub,
     listener: Listener,
     one: Behind,
-    asked: int,
     messages: Sequence[ChatMessage],
     changes: Sequence[ChatMessage],
+    *,
+    asked: int,
 ) -> None:
     stream, id_ = one.stream, one.stream.conversation_id
     if hub.streams.get(id_) is stream:  # the stream may be behind as well; from here on it is not

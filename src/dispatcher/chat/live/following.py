@@ -125,10 +125,6 @@ class Following:
                 listener.frame(frame)
         for id_, one in there.items():
             stream = self._hub.streams.get(id_) or _stream(user_id, one)
-            if stream.pair is not None:
-                self._hub.marked_here(stream, user_id, (one.seat.delivered_seq, one.seat.read_seq))
-                if one.peer_marks is not None and one.seat.peer is not None:
-                    self._hub.marked_here(stream, one.seat.peer, one.peer_marks)
             if id_ in local.following and stream.followers.get(user_id) == one.seat.joined_seq:
                 continue
             self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
@@ -165,4 +161,7 @@ class Following:
 def _stream(user_id: str, one: Standing) -> Stream:
     seat = one.seat
     pair = None if seat.peer is None else (user_id, seat.peer)
-    return Stream(seat.conversation_id, pair, seat.last_seq, seat.last_change)
+    stream = Stream(seat.conversation_id, pair, seat.last_seq, seat.last_change)
+    if seat.peer is not None and one.peer_marks is not None:
+        stream.marks = {user_id: (seat.delivered_seq, seat.read_seq), seat.peer: one.peer_marks}
+    return stream

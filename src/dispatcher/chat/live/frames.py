@@ -29,7 +29,9 @@ def changed(one: ChatMessage, *, mine: bool) -> str:
 
 def receipts(conversation_id: int, marks: Iterable[tuple[str, int, int]]) -> str:
     """How far members have received and read."""
-    listed = [{"user_id": who, "delivered_seq": delivered, "read_seq": read} for who, delivered, read in marks]
+    listed = [
+        {"user_id": who, "delivered_seq": delivered, "read_seq": read} for who, delivered, read in marks
+    ]
     return encode("receipts", conversation_id=conversation_id, marks=listed)
 
 

@@ -35,13 +35,28 @@ class Local:
 class Hub:
     """Passes on."""
 
-    def __init__(self, *, missing: Callable[[Stream], None], joined: Callable[[str], None]) -> None:
-        """`missing` is called when a stream has a hole, `joined` when a user seems to have a new conversation."""
+    def __init__(
+        self,
+        *,
+        missing: Callable[[Stream], None],
+        joined: Callable[[str], None],
+        began: Callable[[Stream], None],
+        ended: Callable[[Stream], None],
+    ) -> None:
+        """What it calls.
+
+        Args:
+            missing: When a stream has a hole.
+            joined: When a user seems to have a conversation that they do not follow.
+            began: When a stream is followed here for the first time.
+            ended: When nobody here follows it any longer.
+        """
         self.users: dict[str, Local] = {}
         self.streams: dict[int, Stream] = {}
         self.watchers: dict[str, set[Listener]] = {}
         """Who wants to know whether a user is there."""
         self._missing, self._joined = missing, joined
+        self._began, self._ended = began, ended
 
     def happened(self, told: Told, concerned: Concerned = "everybody") -> None:
         """Pass it on to the sockets that it concerns."""
@@ -65,7 +80,9 @@ class Hub:
 
     def follow(self, user_id: str, stream: Stream, *, joined_seq: int) -> None:
         """The user is told what this stream passes on, behind where they joined."""
-        self.streams[stream.conversation_id] = stream
+        if stream.conversation_id not in self.streams:
+            self.streams[stream.conversation_id] = stream
+            self._began(stream)
         stream.followers[user_id] = joined_seq
         self.users[user_id].following.add(stream.conversation_id)
 
@@ -77,6 +94,7 @@ class Hub:
             stream.followers.pop(user_id, None)
             if not stream.followers:
                 del self.streams[conversation_id]
+                self._ended(stream)
 
     def brought(self, stream: Stream, messages: Sequence[ChatMessage]) -> None:
         """What was fetched for the stream, all that is behind its seq, or the newest of it where that is too much."""
@@ -159,22 +177,19 @@ class Hub:
     def _rearranged(self, told: Rearranged, concerned: Concerned) -> None:
         id_, about = told.conversation_id, set(told.user_ids)
         stream = self.streams.get(id_)
+        followers = set(stream.followers) if stream is not None else set()
+        if isinstance(concerned, tuple):
+            whom = (followers | about) & set(concerned)
+        else:
+            whom = followers - about if concerned == "others" else followers | about
         frame = frames.conversation(id_, told.what, told.user_ids, None)
-        if isinstance(concerned, str) and stream is not None:
-            for user_id in [one for one in stream.followers if one not in about]:
-                for listener in self._listeners(stream, user_id):
-                    listener.frame(frame)
-        if concerned == "others":
-            return
-        for user_id in about if concerned == "everybody" else about & set(concerned):
-            if (local := self.users.get(user_id)) is None:
-                continue
-            if told.what in {"opened", "joined"}:
+        for user_id in whom & self.users.keys():
+            if user_id in about and told.what in {"opened", "joined"}:
                 self._joined(user_id)
                 continue
-            for listener in local.listeners:
+            for listener in self.users[user_id].listeners:
                 listener.frame(frame)
-            if told.what in {"left", "closed"}:
+            if user_id in about and told.what in {"left", "closed"}:
                 self.unfollow(user_id, id_)
 
     def _typed(self, told: Typed) -> None:

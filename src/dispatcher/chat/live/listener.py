@@ -20,13 +20,14 @@ class _Held:
 class Listener:
     """Where to put what one socket is to be told."""
 
-    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "outbox", "user_id")
+    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "lost", "outbox", "user_id")
 
     def __init__(self, user_id: str, wake: Callable[[], None]) -> None:
         """`wake` is called whenever something waits, or there is no room for it: then `full` is set."""
         self.user_id, self._wake = user_id, wake
         self.outbox = Outbox()
         self.full = False
+        self.lost = False
         self._held: dict[int, _Held] | None = None
         self._held_count = 0
         self._drained: asyncio.Event | None = None
@@ -71,6 +72,11 @@ class Listener:
     def passing(self, key: Hashable, frame: str) -> None:
         """A frame that may be lost."""
         self.outbox.passing(key, frame)
+        self._wake()
+
+    def lose(self) -> None:
+        """Something in front could not be fetched: the socket is to be closed, and comes back."""
+        self.lost = True
         self._wake()
 
     def hold(self, conversation_id: int) -> None:

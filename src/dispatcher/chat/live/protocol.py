@@ -48,9 +48,9 @@ class Hello(_Frame):
     token: str | None = None
     user_id: UserId | None = None
     """For the operator, who acts for somebody."""
-    positions: dict[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,18}$")], tuple[Number, Number]] = (
-        Field(default={}, max_length=MAX_POSITIONS)
-    )
+    positions: dict[
+        Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,18}$")], tuple[Number, Number]
+    ] = Field(default={}, max_length=MAX_POSITIONS)
     """By conversation: the last `seq` and the last `change` that the client has."""
 
 

@@ -44,7 +44,9 @@ CROSS JOIN LATERAL (
 ) x
 """
 HEADS = "SELECT id, last_seq, last_change FROM conversations WHERE id = ANY($1)"
-MARKS = "SELECT conversation_id, user_id, delivered_seq, read_seq FROM members WHERE conversation_id = ANY($1)"
+MARKS = (
+    "SELECT conversation_id, user_id, delivered_seq, read_seq FROM members WHERE conversation_id = ANY($1)"
+)
 MEMBERSHIPS = """
 SELECT user_id, count(*) AS count, sum(conversation_id)::text AS ids, sum(joined_seq)::text AS joined
 FROM members WHERE user_id = ANY($1) AND left_seq IS NULL GROUP BY user_id
@@ -84,9 +86,7 @@ async def standings(pool: Pool, user_id: str) -> list[Standing]:
     return [
         Standing(
             Seat.of(row),
-            None
-            if row["peer_delivered_seq"] is None
-            else (row["peer_delivered_seq"], row["peer_read_seq"]),
+            None if row["peer_delivered_seq"] is None else (row["peer_delivered_seq"], row["peer_read_seq"]),
         )
         for row in await pool.fetch(STANDINGS, user_id)
     ]

@@ -65,8 +65,7 @@ class Stream:
         while leaving is not None:
             yield self._passed(leaving)
             leaving = self._early.pop(self.seq + 1, None) if self._early else None
-        if self._early is not None:
-            self._early = {seq: one for seq, one in self._early.items() if seq > self.seq} or None
+        self._forget_early()
 
     def changed(self, message: ChatMessage) -> Iterator[ChatMessage]:
         """A change has come; yields those that may leave now."""
@@ -98,6 +97,7 @@ class Stream:
         """Leave out what is in front of `seq`: it is more than is pushed, and clients are told."""
         self.seq = max(self.seq, seq)
         self.known = max(self.known, self.seq)
+        self._forget_early()
 
     def marked(self, user_id: str, marks: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
         """How far a member is. Where they were and where they are now; None when they were that far already."""
@@ -110,9 +110,7 @@ class Stream:
 
     def authors(self, old: tuple[int, int], new: tuple[int, int]) -> set[str]:
         """Whose messages lie between two marks, of those that have passed here lately."""
-        return {
-            who for seq, who in self._authors or () if old[0] < seq <= new[0] or old[1] < seq <= new[1]
-        }
+        return {who for seq, who in self._authors or () if old[0] < seq <= new[0] or old[1] < seq <= new[1]}
 
     def _passed(self, message: ChatMessage) -> ChatMessage:
         self.seq = message.seq
@@ -126,10 +124,16 @@ class Stream:
                 self.marks[message.sender_id] = message.seq, message.seq if read == delivered else read
         return message
 
+    def _forget_early(self) -> None:
+        if self._early is not None:
+            self._early = {seq: one for seq, one in self._early.items() if seq > self.seq} or None
+
     def _changes_in_turn(self) -> Iterator[ChatMessage]:
         early = self._early_changes
         while early and (message := early.pop(self.change + 1, None)) is not None:
             self.change += 1
             yield message
         if early is not None:
-            self._early_changes = {number: one for number, one in early.items() if number > self.change} or None
+            self._early_changes = {
+                number: one for number, one in early.items() if number > self.change
+            } or None

@@ -31,6 +31,17 @@ def pack(told: Told) -> list[Any]:
             return ["came", user_id, online]
 
 
+def conversation_of(told: Told) -> int | None:
+    """The conversation that it is about."""
+    match told:
+        case Sent(message) | Changed(message):
+            return message.conversation_id
+        case Came():
+            return None
+        case _:
+            return told.conversation_id
+
+
 def encode(origin: str, packed: list[list[Any]]) -> bytes:
     """One publication."""
     return orjson.dumps([origin, packed])
