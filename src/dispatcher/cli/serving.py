@@ -74,6 +74,7 @@ async def serve(
     *,
     listener: socket.socket,
     live_file: Mapping[str, Any],
+    console_fd: int | None,
     interrupt: Interrupts,
     on_ready: Callable[[Application], None],
 ) -> None:
@@ -81,7 +82,7 @@ async def serve(
 
     A second signal gives up waiting; leases of what was being sent then run out, and the rescuer takes over.
     """
-    async with running(settings, addresses, live_file=live_file) as application:
+    async with running(settings, addresses, live_file=live_file, console_fd=console_fd) as application:
         config = uvicorn.Config(
             application.api,
             log_config=None,

@@ -1,0 +1,116 @@
+"""The line that the console channel prints for a message: for people, or one JSON object.
+
+What a message says cannot act: whatever ends a line, moves a cursor or reorders text is shown escaped, in both forms.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import orjson
+
+from dispatcher.channels.contract import Envelope
+from dispatcher.kernel.ecs import ECS_VERSION
+
+LATE = timedelta(seconds=1)
+"""From here on a line says LATE, instead of by how many milliseconds it is after its time."""
+
+Line = Callable[[Envelope, datetime], bytes]
+"""Makes the line, with its end, of a message that is printed at this moment."""
+
+# C0, DEL and C1 (a lone U+009B begins a terminal's command as ESC [ does), what ends a line for anybody, surrogates, and
+# every format character: they reorder, hide or tag. Left are the two joiners, without which names in Persian and half
+# of the emoji fall apart.
+_ACTING = (
+    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
+)
+_IN_PLAIN = re.compile(rf"[\\{_ACTING}]")
+_IN_JSON = re.compile(f"[{_ACTING}]")
+_SHORT = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_NOTHING, _MILLISECOND = timedelta(0), timedelta(milliseconds=1)
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_BEYOND_16_BITS = 0x10000
+
+
+def plain_line(envelope: Envelope, now: datetime) -> bytes:
+    """The line for people: fields first and the text last, so that no text can pass for a field.
+
+    A backslash is doubled, so that an escape can be told from the same characters in the text.
+    """
+    printed, due, again = _moment(now), "", ""
+    if envelope.due_at is not None:
+        day, time = (shown := _moment(envelope.due_at)).split("T")
+        due = f"  due {time if printed.startswith(day) else shown}  {_lateness(now - envelope.due_at)}"
+    if envelope.attempt > 1:
+        again = f"  attempt {envelope.attempt}"
+    return f"{printed}  #{envelope.message_id}{due}{again}  {_shown(envelope.content)}\n".encode()
+
+
+class JsonLine:
+    """Makes the line for machines: the fields of a log line (`kernel/ecs.py`), and the exact text in `message`."""
+
+    def __init__(self, *, service: str, version: str, replica: str) -> None:
+        self._service = {"name": service, "version": version, "node": {"name": replica}}
+
+    def __call__(self, envelope: Envelope, now: datetime) -> bytes:
+        """The line."""
+        ours: dict[str, Any] = {"message_id": envelope.message_id, "attempt": envelope.attempt}
+        if envelope.due_at is not None:
+            ours["due_at"] = envelope.due_at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+            ours["late_ms"] = max(0.0, round((now - envelope.due_at).total_seconds() * 1000, 3))
+        fields = {
+            "@timestamp": _moment(now),
+            "log.level": "info",
+            "message": envelope.content,
+            "ecs.version": ECS_VERSION,
+            "service": self._service,
+            "trace": {"id": envelope.correlation_id},
+            "dispatcher": ours,
+        }
+        try:
+            line = orjson.dumps(fields).decode()
+        except TypeError:  # half of a surrogate pair: no valid Unicode, but JSON can say it
+            line = json.dumps(fields, separators=(",", ":"))
+        if not line.isprintable():  # what acts is inside of a string there, where it may be escaped
+            line = _IN_JSON.sub(lambda found: _json_escape(found[0]), line)
+        return f"{line}\n".encode()
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def _lateness(late: timedelta) -> str:
+    """By how much, in the two units that say it."""
+    if late < LATE:
+        return f"+{max(_NOTHING, late) // _MILLISECOND} ms"
+    seconds = int(late.total_seconds())
+    if seconds < _MINUTE:
+        return f"LATE {late.total_seconds():.1f} s"
+    if seconds < _HOUR:
+        return f"LATE {seconds // _MINUTE} min {seconds % _MINUTE:02} s"
+    if seconds < _DAY:
+        return f"LATE {seconds // _HOUR} h {seconds % _HOUR // _MINUTE:02} min"
+    return f"LATE {seconds // _DAY} d {seconds % _DAY // _HOUR:02} h"
+
+
+def _shown(text: str) -> str:
+    if text.isprintable() and "\\" not in text:  # by far the most, and much quicker to see than to search
+        return text
+    return _IN_PLAIN.sub(lambda found: _plain_escape(found[0]), text)
+
+
+@cache
+def _plain_escape(character: str) -> str:
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\u{code:04x}" if code < _BEYOND_16_BITS else f"\\U{code:08x}")
+
+
+@cache
+def _json_escape(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
