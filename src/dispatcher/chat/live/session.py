@@ -58,7 +58,7 @@ class Session:
 
     __slots__ = (
         "_abort",
-        "_closing",
+        "_closer", "_closing",
         "_expiry",
         "_flushing",
         "_receive",
@@ -91,6 +91,7 @@ class Session:
         self.parts = parts
         self._receive, self._send, self._abort, self._write = receive, send, abort, write
         self._closing = False
+        self._closer: asyncio.Task[None] | None = None
         self._flushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
@@ -107,14 +108,13 @@ class Session:
             admitted = await self._admitted(hello, headers)
             if admitted is None:
                 return
-            self.listener = Listener(admitted.user_id, self._wake)
+            self.listener = Listener(admitted.user_id, wake=self._wake, start=self.start)
             await self._attached(hello, admitted, answer)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
-            for task in [*self._tasks]:
-                if not self._closing:
-                    task.cancel()
+            for task in self._tasks - {self._closer}:
+                task.cancel()
             if self._tasks:
                 await asyncio.wait([*self._tasks])
 
@@ -122,7 +122,7 @@ class Session:
         """Close the socket, saying why; whoever reads it comes to its end."""
         if not self._closing:
             self._closing = True
-            self.start(self._close(code))
+            self._closer = self.start(self._close(code))
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let it go on beside reading, no longer than the socket."""
