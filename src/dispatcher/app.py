@@ -181,11 +181,14 @@ async def running(
         arrived: Arrived = {CONSOLE.name: timekeeper.arrived, CHAT.name: chat.keeper.arrived}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
+        api.router.routes[:0] = [
+            ingest_route(ingest),
+            echo_route(ingest, clock.now),
+        ]  # those that are called most
         api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
-        api.include_router(move_routes(api_pool, arrived))
+        api.include_router(move_routes(api_pool, arrived, clock.now))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
