@@ -71,6 +71,8 @@ INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
 CHAT_POOL_SIZE = 6
 """For what people ask; one of them writes what they send."""
+SOCKET_POOL_SIZE = 3
+"""For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
 """Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
@@ -278,8 +280,11 @@ async def _chatting(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
+        socket_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE)
+        )
         live = Live(
-            *(pool, shared.redis, addresses.redis_url),
+            *(socket_pool, shared.redis, addresses.redis_url),
             password=_secret(settings),
             db=settings.redis_db,
             replica=settings.replica,
