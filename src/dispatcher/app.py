@@ -1,6 +1,6 @@
 """The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,10 @@ from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import BatchChannel
 from dispatcher.chat.caller import Callers
 from dispatcher.chat.channel import ConversationChannel
-from dispatcher.chat.happened import nobody
 from dispatcher.chat.jwks import PublishedKeys
+from dispatcher.chat.live.endpoint import PATHS as SOCKET_PATHS
+from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.live import Live
 from dispatcher.chat.months import keep_months
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
@@ -69,6 +71,8 @@ INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
 CHAT_POOL_SIZE = 6
 """For what people ask; one of them writes what they send."""
+SOCKET_POOL_SIZE = 3
+"""For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
 """Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
@@ -103,6 +107,8 @@ class Application:
     pool: Pool
     stop_claiming: Callable[[], None]
     """Claim nothing more, at once; what is being sent goes on. The first thing that a shutdown does."""
+    drain: Callable[[], Awaitable[None]]
+    """Send the sockets away, a few at a time, so that they do not all come back at once. The second thing."""
 
 
 @asynccontextmanager
@@ -160,7 +166,7 @@ async def running(
         timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
         key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
         chat = await stack.enter_async_context(
-            _chatting(addresses.db_url, application=application, key=key, clock=clock, shared=shared)
+            _chatting(addresses, application=application, key=key, clock=clock, shared=shared)
         )
 
         api = _api(key)
@@ -197,6 +203,7 @@ async def running(
             )
         )
         api.include_router(chat_routes(chat.parts))
+        api.router.routes.extend(chat.sockets.routes())
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
 
@@ -205,7 +212,12 @@ async def running(
             timekeeper.stop()
             chat.keeper.stop()
 
-        yield Application(api, pool, stop_claiming)
+        yield Application(
+            api,
+            pool,
+            stop_claiming,
+            drain=lambda: chat.sockets.drain(seconds=settings.shutdown_timeout / 3),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +236,7 @@ class _Chat:
     """Chat of this replica."""
 
     parts: ChatParts
+    sockets: Endpoint
     keeper: Timekeeper
     switch: LaneSwitch
 
@@ -252,13 +265,13 @@ async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
 
 @asynccontextmanager
 async def _chatting(
-    db_url: str, *, application: str, key: ApiKey | None, clock: DatabaseClock, shared: _Shared
+    addresses: Addresses, *, application: str, key: ApiKey | None, clock: DatabaseClock, shared: _Shared
 ) -> AsyncIterator[_Chat]:
-    """Chat at work: what people send is written, and what is for later is sent at its time."""
+    """Chat at work: what people send is written and pushed, and what is for later is sent at its time."""
     settings = shared.settings
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            connected_pool(db_url, application=application, size=CHAT_POOL_SIZE)
+            connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
         )
         tokens = None
         if settings.token_secret is not None:
@@ -267,20 +280,37 @@ async def _chatting(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
-        tell = nobody  # a real-time part is who wants to hear of it
-        sender = ChatSender(pool, tell)
+        socket_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE)
+        )
+        live = Live(
+            *(socket_pool, shared.redis, addresses.redis_url),
+            password=_secret(settings),
+            db=settings.redis_db,
+            replica=settings.replica,
+        )
+        sender, pairs = ChatSender(pool, live.tell), Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
+        sockets = await stack.enter_async_context(
+            live.running(
+                *(sender, pairs),
+                tokens=tokens,
+                key=key,
+                origins=settings.chat_origins,
+                ping_seconds=settings.chat_ping_interval,
+            )
+        )
         channel = ConversationChannel(sender)
         keeper = await stack.enter_async_context(_each_at_its_time(CHAT, channel, clock, shared))
         parts = ChatParts(
             pool=pool,
             callers=Callers(tokens=tokens, key=key),
             sender=sender,
-            pairs=Pairs(pool, tell),
-            tell=tell,
+            pairs=pairs,
+            tell=live.tell,
             arrived={CHAT.name: keeper.arrived},
         )
-        yield _Chat(parts, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
+        yield _Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
 
 
 def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
@@ -334,7 +364,7 @@ def _api(key: ApiKey | None) -> FastAPI:
     handle_errors(api)
     api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
     if key is not None:
-        api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
+        api.add_middleware(OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",))
     api.add_middleware(Correlation)
     return api
 

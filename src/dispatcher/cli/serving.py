@@ -1,5 +1,6 @@
 """Runs the service and its HTTP server until a signal, then shuts both down in order."""
 
+import asyncio
 import gc
 import socket
 import ssl
@@ -10,7 +11,9 @@ from typing import Any
 import uvicorn
 
 from dispatcher.app import Addresses, Application, running
+from dispatcher.chat.live.protocol import MAX_FRAME_BYTES
 from dispatcher.cli.interrupts import Interrupts
+from dispatcher.cli.sockets import DirectSockets
 from dispatcher.kernel.errors import StartupError
 from dispatcher.settings import Settings
 
@@ -86,6 +89,11 @@ async def serve(
             access_log=False,
             timeout_keep_alive=int(settings.idle_timeout),
             timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout)),
+            ws=DirectSockets,
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_interval=settings.chat_ping_interval,
+            ws_ping_timeout=settings.chat_ping_interval,
+            ws_per_message_deflate=False,  # a window a socket is more memory than all the rest of it
             ssl_certfile=str(settings.https_cert) if settings.use_https else None,
             ssl_keyfile=str(settings.https_key) if settings.use_https else None,
         )
@@ -94,10 +102,17 @@ async def serve(
         except (OSError, ssl.SSLError) as error:
             raise StartupError(f"HTTPS_CERT_PATH, HTTPS_KEY_PATH: cannot use them: {error}") from error
         server = _Server(config)
+        leaving = set[asyncio.Task[None]]()  # the event loop alone would let it be collected while it runs
+
+        async def leave() -> None:
+            try:
+                await application.drain()
+            finally:
+                server.should_exit = True
 
         def stop() -> None:
             application.stop_claiming()
-            server.should_exit = True
+            leaving.add(asyncio.create_task(leave()))
 
         interrupt.now_stop(stop)
         on_ready(application)
