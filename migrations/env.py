@@ -7,6 +7,7 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import dispatcher.chat.tables
 import dispatcher.delivery.tables
 import dispatcher.live_config.store
 import dispatcher.messages.idempotency

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 
 from dispatcher import __version__
@@ -14,6 +14,16 @@ from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import BatchChannel
+from dispatcher.chat.caller import Callers
+from dispatcher.chat.happened import Tell, nobody
+from dispatcher.chat.jwks import PublishedKeys
+from dispatcher.chat.months import keep_months
+from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
+from dispatcher.chat.routes import chat_routes
+from dispatcher.chat.send import Sender
+from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
 from dispatcher.delivery.lane import ChannelPool, Lane
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
@@ -27,6 +37,7 @@ from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
+from dispatcher.kernel.api_key import ApiKey, OperatorOnly
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
@@ -54,6 +65,10 @@ API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
+CHAT_POOL_SIZE = 6
+"""For what people ask; one of them writes what they send."""
+OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
+"""Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -100,15 +115,12 @@ async def running(
     replica = settings.replica
     async with AsyncExitStack() as stack:
         application = f"{settings.service_name} {replica}"
-        pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=POOL_SIZE)
-        )
-        api_pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=API_POOL_SIZE)
-        )
-        ingest_pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=INGEST_POOL_SIZE)
-        )
+        pool, api_pool, ingest_pool, chat_pool = [
+            await stack.enter_async_context(
+                connected_pool(addresses.db_url, application=application, size=size)
+            )
+            for size in (POOL_SIZE, API_POOL_SIZE, INGEST_POOL_SIZE, CHAT_POOL_SIZE)
+        ]
         redis = BoundedRedis(
             addresses.redis_url,
             password=_secret(settings),
@@ -126,7 +138,11 @@ async def running(
         recent = RecentSent(redis)
         rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
         await stack.enter_async_context(background("rescuer", rescuer.run))
-        upkeep = Upkeep(pool, follower.live)
+
+        async def keep_chat() -> None:
+            await keep_months(pool, days=follower.live.value.chat_retention_days)
+
+        upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
         shared = _Shared(settings, follower, pool, redis, recent)
         ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
@@ -138,6 +154,9 @@ async def running(
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
         api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
+        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
+        if key is not None:
+            api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
         api.add_middleware(Correlation)
 
         def blocked() -> str | None:
@@ -166,6 +185,9 @@ async def running(
                 upkeep=upkeep,
                 switches=switches,
             )
+        )
+        api.include_router(
+            await stack.enter_async_context(_chat(chat_pool, settings=settings, key=key, tell=nobody))
         )
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
@@ -249,6 +271,37 @@ def _line(settings: Settings) -> Line:
     if settings.log_format != "production":
         return plain_line
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
+
+
+@asynccontextmanager
+async def _chat(
+    pool: Pool, *, settings: Settings, key: ApiKey | None, tell: Tell
+) -> AsyncIterator[APIRouter]:
+    """The routes of chat, and what they stand on."""
+    async with AsyncExitStack() as stack:
+        tokens = None
+        if settings.token_secret is not None:
+            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
+        elif settings.token_jwks is not None:
+            published = PublishedKeys(settings.token_jwks)
+            await stack.enter_async_context(background("token keys", published.run))
+            tokens = _tokens(settings, published)
+        sender = Sender(pool, tell)
+        await stack.enter_async_context(background("chat sender", sender.run))
+        yield chat_routes(
+            ChatParts(
+                pool=pool,
+                callers=Callers(tokens=tokens, key=key),
+                sender=sender,
+                pairs=Pairs(pool, tell),
+                tell=tell,
+                schedule=None,  # until an engine works off the lane `chat`
+            )
+        )
+
+
+def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
+    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
 
 
 async def _docs() -> RedirectResponse:

@@ -87,6 +87,11 @@ def _could_be_redis(text: str) -> bool:
     return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and ("://" in text or bool(port))
 
 
+LEAST_KEY = 16
+"""Characters of the operator's key."""
+LEAST_SECRET = 32
+"""Bytes of the secret of tokens: as many as the hash that it goes into has."""
+
 Port = Annotated[int, BeforeValidator(_port), Field(ge=1, le=65535)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0.1, le=3600)]
 
@@ -112,6 +117,16 @@ class Settings(BaseModel):
     etcd_prefix: str = Field("/app/config/", alias="APP_REMOTE_ETCD_PREFIX", examples=["/app/config/"])
     host: str = Field("127.0.0.1", alias="APP_HOST", min_length=1, examples=["127.0.0.1"])
     port: Port | None = Field(None, alias="APP_PORT", examples=["8080"])
+    api_key: SecretStr | None = Field(None, alias="APP_API_KEY", examples=["a-long-random-text"])
+    token_secret: SecretStr | None = Field(
+        None, alias="APP_TOKEN_SECRET", examples=["a-random-text-of-at-least-32-characters"]
+    )
+    token_jwks: str | None = Field(
+        None, alias="APP_TOKEN_JWKS", examples=["https://id.example.com/.well-known/jwks.json"]
+    )
+    token_audience: str | None = Field(None, alias="APP_TOKEN_AUDIENCE", examples=["dispatcher"])
+    token_issuer: str | None = Field(None, alias="APP_TOKEN_ISSUER", examples=["https://id.example.com/"])
+    trusted_network: bool = Field(default=False, alias="APP_TRUSTED_NETWORK", examples=["false"])
     idle_timeout: Duration = Field(60.0, alias="APP_SERVER_IDLE_TIMEOUT", examples=["60s"])
     shutdown_timeout: Duration = Field(15.0, alias="APP_SERVER_SHUTDOWN_TIMEOUT", examples=["15s"])
     dynamic_config: Path | None = Field(
@@ -155,6 +170,27 @@ class Settings(BaseModel):
             raise ValueError("is not an address of Redis: host:port, redis://, rediss:// or unix://")
         return value
 
+    @field_validator("api_key")
+    @classmethod
+    def _is_hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(rf"[!-~]{{{LEAST_KEY},}}", value.get_secret_value()):
+            raise ValueError(f"must have at least {LEAST_KEY} printable ASCII characters, and no spaces")
+        return value
+
+    @field_validator("token_secret")
+    @classmethod
+    def _is_long_enough_to_sign(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value().encode()) < LEAST_SECRET:
+            raise ValueError(f"must have at least {LEAST_SECRET} bytes (RFC 7518, 3.2)")
+        return value
+
+    @field_validator("token_jwks")
+    @classmethod
+    def _is_url_or_path(cls, value: str | None) -> str | None:
+        if value and "://" in value and urlsplit(value).scheme not in {"http", "https"}:
+            raise ValueError("is neither a URL (http, https) nor the path of a file")
+        return value
+
     @field_validator("etcd_prefix")
     @classmethod
     def _is_prefix(cls, value: str) -> str:
@@ -172,6 +208,19 @@ class Settings(BaseModel):
                         f"e.g. {name}=certs/server.{'crt' if 'CERT' in name else 'key'}"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_token(self) -> Self:
+        if self.token_secret and self.token_jwks:
+            raise ValueError(
+                "APP_TOKEN_SECRET, APP_TOKEN_JWKS: both are set; tokens are judged by one of them"
+            )
+        return self
+
+    @property
+    def has_token_keys(self) -> bool:
+        """Whether tokens can be judged at all."""
+        return self.token_secret is not None or self.token_jwks is not None
 
     @property
     def redis_url(self) -> str | None:

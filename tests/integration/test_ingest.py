@@ -11,9 +11,9 @@ from tests.integration.ingesting import closed_gate, running_api, stored, waitin
 from tests.integration.rows import until_true
 
 from dispatcher.embedded.servers import RunningServers
+from dispatcher.kernel import gathering
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
-from dispatcher.messages import ingest as ingest_module
 from dispatcher.messages.ingest_docs import BODY_BYTES
 from dispatcher.messages.view import MessageView, message_view
 
@@ -172,7 +172,7 @@ async def test_none_of_many_says_why_for_each(api: httpx2.AsyncClient, pool: Poo
 async def test_too_many_at_a_time_are_turned_away(
     api: httpx2.AsyncClient, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "BACKLOG", 5)
+    monkeypatch.setattr(gathering, "BACKLOG", 5)
     async with closed_gate(pool) as holder:
         first = asyncio.create_task(api.post("/messages", json=message(0)))
 

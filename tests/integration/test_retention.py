@@ -10,13 +10,13 @@ from tests.integration.rows import LANE, PACE, put, put_sending, result, states,
 from dispatcher.delivery import schedule
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool, connected_pool
+from dispatcher.kernel.parts import LOCK_SECONDS
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.rescue import Receipt, expired, rescue
 from dispatcher.messages.retention import (
     DAYS_AHEAD,
     HELD_BATCH,
     KEPT_BY_DAY,
-    LOCK_SECONDS,
     Day,
     delete_held,
     drop_days,

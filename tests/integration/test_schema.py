@@ -67,7 +67,9 @@ async def test_models_and_migrations_agree(db_url: str) -> None:
 
 def is_whole_table(name: str | None, kind: str, _: object) -> bool:
     """The parts of a partitioned table have what the whole has, and indexes that `test_plans.py` looks at."""
-    return kind != "table" or name is None or not name.startswith(("messages_", "attempts_"))
+    return (
+        kind != "table" or name is None or not name.startswith(("messages_", "attempts_", "chat_messages_"))
+    )
 
 
 async def test_a_state_that_does_not_exist_has_no_place(pool: Pool) -> None:
@@ -81,7 +83,7 @@ async def test_constraints_are_named_as_in_the_models(pool: Pool) -> None:
     rows = await pool.fetch(
         """
         SELECT conname FROM pg_constraint JOIN pg_class c ON c.oid = conrelid
-        WHERE contype IN ('c', 'p') AND connamespace = 'public'::regnamespace AND NOT c.relispartition
+        WHERE contype IN ('c', 'f', 'p', 'u') AND connamespace = 'public'::regnamespace AND NOT c.relispartition
         """
     )
     wanted = {
@@ -110,6 +112,15 @@ async def test_down_and_up_once(db_url: str) -> None:
         left = await connection.run_sync(down)
     await engine.dispose()
     assert left == ["alembic_version"]
-    assert await pending_migrations(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006"]
-    assert await migrate(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert await pending_migrations(db_url) == [
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+        "0006",
+        "0007",
+        "0008",
+    ]
+    assert await migrate(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
     assert await migrate(db_url) == []

@@ -11,6 +11,7 @@ import typer
 
 from dispatcher.cli.api_record import ApiRecord
 from dispatcher.cli.console import cut
+from dispatcher.kernel.api_key import HEADER
 from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
 from dispatcher.settings import Settings, read_settings
 
@@ -57,7 +58,8 @@ def call(
             # a proxy of the environment does not know the services of this machine
             trust_env=urlsplit(base).hostname not in _LOOPBACK,
         ) as client:
-            return client.request(method, f"{base}{path}", params=query, json=body)
+            headers = {HEADER: settings.api_key.get_secret_value()} if settings.api_key else None
+            return client.request(method, f"{base}{path}", params=query, json=body, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise UnavailableError(
             f"no service answers at {base} ({_why(error)}); "
@@ -86,6 +88,10 @@ def call_json(
     detail = answer.get("detail") if isinstance(answer, dict) else None
     if response.status_code in _OURS and detail:
         raise InvalidRequestError(cut(str(detail), _EXCERPT))
+    if response.status_code == httpx2.codes.UNAUTHORIZED:
+        raise InvalidRequestError(
+            "the service wants its operator's key: set APP_API_KEY to the same as the service's"
+        )
     raise UnavailableError(
         f"{method} {response.url} answered {response.status_code}: {cut(str(detail or response.text), _EXCERPT)}"
     )

@@ -18,7 +18,7 @@ from dispatcher.cli.sandbox import SAMPLES, welcome
 from dispatcher.cli.servers import servers
 from dispatcher.cli.serving import bind
 from dispatcher.cli.serving import serve as serve_until_signal
-from dispatcher.cli.starting import bring_up_to_date, logging_as
+from dispatcher.cli.starting import bring_up_to_date, logging_as, must_be_guarded
 from dispatcher.embedded.receiver import running_receiver
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import StartupError
@@ -52,6 +52,7 @@ def serve(
     """
     console_fd = open_console()
     settings = read_settings(os.environ)
+    must_be_guarded(settings)
     with logging_as(settings):
         uvloop.run(_serve(settings, console_fd=console_fd, sandbox=sandbox))
 

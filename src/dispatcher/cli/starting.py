@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 
 import structlog
 
@@ -58,6 +59,37 @@ def _try_out(files: LogFiles, *, demanded: bool) -> None:
                 f"LOG_DIR: cannot write log files in {files.directory} ({error.strerror}); make it writable, choose "
                 "another directory, or write none: LOG_DIR=off"
             ) from None
+
+
+def must_be_guarded(settings: Settings) -> None:
+    """Nothing, when whoever can reach the API must prove who they are, or is on this machine.
+
+    Raises:
+        StartupError: Anybody could start, stop and read everything.
+    """
+    missing = []
+    if settings.api_key is None:
+        missing.append("APP_API_KEY (the operator's key)")
+    if not settings.has_token_keys:
+        missing.append("APP_TOKEN_SECRET or APP_TOKEN_JWKS (for users' tokens)")
+    if not missing:
+        return
+    if settings.env == "production":
+        raise StartupError(
+            f"APP_ENV=production: set {' and '.join(missing)}; e.g. APP_API_KEY=$(openssl rand -hex 24)"
+        )
+    if not _is_loopback(settings.host) and not settings.trusted_network:
+        raise StartupError(
+            f"APP_HOST: {settings.host} is open to others, and nobody would have to prove who they are; "
+            f"set {' and '.join(missing)}, or APP_HOST=127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def bring_up_to_date(settings: Settings, db_url: str) -> None:

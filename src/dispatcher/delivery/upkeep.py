@@ -1,5 +1,6 @@
 """Upkeep: keeps the tables fit for what comes, and rids them of what is too old. Every replica does it."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -23,9 +24,13 @@ REST_SECONDS = 0.2
 class Upkeep:
     """Makes days ahead, drops those older than `retention_days`, and forgets old idempotency keys."""
 
-    def __init__(self, pool: Pool, live: Live[LiveConfig]) -> None:
+    def __init__(
+        self, pool: Pool, live: Live[LiveConfig], *, also: Sequence[Callable[[], Awaitable[None]]] = ()
+    ) -> None:
+        """`also` is what other rooms want done as often."""
         self._pool = pool
         self._live = live
+        self._also = also
         self.problem: str | None = None
         """Why it could not be done the last time, unless Postgres was away; None when it was."""
 
@@ -52,6 +57,8 @@ class Upkeep:
 
     async def once(self) -> None:
         """Everything once."""
+        for rest in self._also:
+            await rest()
         keep = timedelta(days=self._live.value.retention_days)
         made = await make_days(self._pool)
         dropped = await drop_days(self._pool, keep=keep)

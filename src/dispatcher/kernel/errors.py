@@ -44,3 +44,17 @@ class ConflictError(DispatcherError):
 
     status = 409
     title = "Conflict"
+
+
+class UnauthenticatedError(DispatcherError):
+    """Nobody knows who is asking."""
+
+    status = 401
+    title = "Unauthorized"
+
+
+class ForbiddenError(DispatcherError):
+    """Whoever asks is known, and may not."""
+
+    status = 403
+    title = "Forbidden"

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
 from dispatcher.kernel.deadline import within
-from dispatcher.kernel.errors import DispatcherError, UnavailableError
+from dispatcher.kernel.errors import DispatcherError, UnauthenticatedError, UnavailableError
 
 log = structlog.get_logger()
 
@@ -65,11 +65,17 @@ BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {
 """What a route that takes a body answers besides."""
 
 
+_HEADERS = {
+    UnavailableError.status: {"Retry-After": "1"},
+    UnauthenticatedError.status: {"WWW-Authenticate": "Bearer"},  # RFC 9110 wants one with every 401
+}
+
+
 def problem(status: int, title: str, detail: str, **more: object) -> Response:
     """An answer of type application/problem+json; `more` are members of this kind of problem."""
     correlation_id = structlog.contextvars.get_contextvars().get("correlation_id")
     body = Problem(title=title, status=status, detail=detail, correlation_id=correlation_id)
-    headers = {"Retry-After": "1"} if status == UnavailableError.status else None
+    headers = _HEADERS.get(status)
     return Response(
         orjson.dumps(body.model_dump(exclude_none=True) | more),
         status_code=status,

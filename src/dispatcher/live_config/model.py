@@ -132,6 +132,13 @@ class LiveConfig(BaseModel):
         description="Days that sent, failed and cancelled messages and their attempts are kept.",
     )
 
+    chat_retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days that chat messages are kept, in whole months. Unless set: for ever.",
+    )
+
     @field_validator("webhook_auth_key")
     @classmethod
     def _header_value(cls, value: SecretStr | None) -> SecretStr | None:

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
 from dispatcher.kernel.deadline import within
 from dispatcher.kernel.errors import ConflictError, DispatcherError, UnavailableError
+from dispatcher.kernel.gathering import Gathering
 from dispatcher.kernel.web import ANSWER_SECONDS
 from dispatcher.messages.arrived import Arrived, tell
 from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, give_up_keys, keep_answers
@@ -25,9 +25,6 @@ from dispatcher.messages.insert_each import Refusal, Result, insert_each
 
 log = structlog.get_logger()
 
-BATCH = 500
-BACKLOG = 8 * BATCH
-"""Requests of one message that may wait; beyond it they are turned away, so that a slow Postgres fills no memory."""
 BULK_AT_ONCE = 2
 BULK_BACKLOG = 16
 """Requests of many messages in hand, the two that are being written included."""
@@ -36,6 +33,9 @@ UNKNOWN = (
     "Postgres does not answer at the moment, and whether the messages are in is not known; "
     "send them again with the same Idempotency-Key: they go in once"
 )
+
+
+OVERLOADED = "too many messages wait to be written; nothing of this request is in; try again"
 
 
 class KeyReusedError(ConflictError):
@@ -55,13 +55,6 @@ class Submission:
     key: IdempotencyKey | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    submission: Submission
-    outcome: asyncio.Future[Outcome]
-    since: float
-
-
 class Ingest:
     """Puts messages in, those of a request in one transaction, and answers after the commit.
 
@@ -71,8 +64,8 @@ class Ingest:
     def __init__(self, pool: Pool, arrived: Arrived | None = None) -> None:
         self._pool = pool
         self._arrived: Arrived = {} if arrived is None else arrived
-        self._plain = _Gathering(self._write_plain)
-        self._keyed = _Gathering(self._write)
+        self._plain = _gathering(self._write_plain)
+        self._keyed = _gathering(self._write)
         self._bulk_turn = asyncio.Semaphore(BULK_AT_ONCE)
         self._bulk_waiting = 0
 
@@ -100,7 +93,7 @@ class Ingest:
     async def _bulk(self, submission: Submission) -> Outcome:
         """A batch of its own: small requests do not wait for it."""
         if self._bulk_waiting == BULK_BACKLOG:
-            raise _overloaded()
+            raise UnavailableError(OVERLOADED)
 
         async def in_turn() -> Sequence[Outcome]:
             async with self._bulk_turn:
@@ -166,71 +159,19 @@ def _outcome(submission: Submission, results: Sequence[Result], at: datetime) ->
     return refused if len(refused) == len(results) else submission.answer(results, at)
 
 
-class _Gathering:
-    """What waits to be written, and the loop that writes it."""
-
-    def __init__(
-        self, write: Callable[[Sequence[Submission]], Coroutine[Any, Any, Sequence[Outcome]]]
-    ) -> None:
-        self._write = write
-        self._waiting: list[_Waiting] = []
-        self._filled = asyncio.Event()
-
-    async def add(self, submission: Submission) -> Outcome:
-        """What came of it, after the commit."""
-        if len(self._waiting) >= BACKLOG:
-            raise _overloaded()
-        waiting = _Waiting(submission, asyncio.get_running_loop().create_future(), elapsed())
-        self._waiting.append(waiting)
-        self._filled.set()
-        return await waiting.outcome
-
-    async def run(self) -> None:
-        """Write batches forever."""
-        while True:
-            await self._filled.wait()
-            batch = self._take()
-            if not self._waiting:
-                self._filled.clear()
-            await self._flush(batch)
-
-    def _take(self) -> list[_Waiting]:
-        """The next batch, in which no key is twice: a repeat comes after the one it repeats."""
-        batch: list[_Waiting] = []
-        later: list[_Waiting] = []
-        keys: set[str] = set()
-        for number, waiting in enumerate(self._waiting):
-            if len(batch) == BATCH:
-                later += self._waiting[number:]
-                break
-            key = waiting.submission.key
-            if key is None or key.key not in keys:
-                batch.append(waiting)
-                if key:
-                    keys.add(key.key)
-            else:
-                later.append(waiting)
-        self._waiting = later
-        return batch
-
-    async def _flush(self, batch: Sequence[_Waiting]) -> None:
-        outcomes: Sequence[Outcome] = [UnavailableError(UNKNOWN) for _ in batch]
-        left = ANSWER_SECONDS - (elapsed() - batch[0].since)
-        try:
-            outcomes = await within(max(left, 0), self._write([waiting.submission for waiting in batch]))
-        except TROUBLE as error:
-            _say(error, len(batch))
-        finally:
-            # whatever happened, nobody waits for ever
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if not waiting.outcome.done():
-                    waiting.outcome.set_result(outcome)
+def _gathering(
+    write: Callable[[Sequence[Submission]], Coroutine[Any, Any, Sequence[Outcome]]],
+) -> Gathering[Submission, Outcome]:
+    return Gathering(
+        write,
+        key=lambda submission: submission.key.key if submission.key else None,
+        seconds=ANSWER_SECONDS,
+        overloaded=OVERLOADED,
+        unknown=UNKNOWN,
+        failed=_say,
+    )
 
 
 def _say(error: Exception, messages: int) -> None:
     say = log.warning if isinstance(error, UNAVAILABLE) else log.error
     say("ingest_without_postgres", messages=messages, error=str(error) or type(error).__name__)
-
-
-def _overloaded() -> UnavailableError:
-    return UnavailableError("too many messages wait to be written; nothing of this request is in; try again")

@@ -12,16 +12,14 @@ from typing import TypeVar
 import asyncpg
 
 from dispatcher.kernel.db import Connection, Pool
+from dispatcher.kernel.parts import drop_part, is_missing, make_part, one_at_a_time, parts_of, today
 
 T = TypeVar("T")
 
 DAYS_AHEAD = 7
 """How long results can be written after the last time that anything could make a day's part."""
 KEPT_BY_DAY = ("messages_sent", "attempts")
-LOCK_SECONDS = 1.0
-"""How long a drop waits for readers, with everybody else waiting behind it; then it is left for the next time."""
 HELD_BATCH = 1000
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('dispatcher retention'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,16 @@ class Day:
     def name(self) -> str:
         """The part's own name."""
         return f"{self.parent}_{self.day:%Y%m%d}"
+
+    @property
+    def begins(self) -> str:
+        """Its first moment."""
+        return f"{self.day} 00:00:00+00"
+
+    @property
+    def ends(self) -> str:
+        """The moment after its last one."""
+        return f"{self.day + timedelta(days=1)} 00:00:00+00"
 
     @classmethod
     def of(cls, parent: str, name: str) -> "Day | None":
@@ -50,9 +58,9 @@ async def on_its_day(pool: Pool, write: Callable[[], Awaitable[T]]) -> T:
     try:
         return await write()
     except asyncpg.CheckViolationError as error:
-        if error.constraint_name is not None:
+        if not is_missing(error):
             raise
-        await make_days(pool)  # only "no partition for the row" comes without a constraint's name
+        await make_days(pool)
         return await write()
 
 
@@ -63,14 +71,14 @@ async def make_days(pool: Pool) -> list[str]:
     """
     made = []
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_ONE_AT_A_TIME)
-        today = await _today(connection)
+        await one_at_a_time(connection)
+        now = await today(connection)
         for parent in KEPT_BY_DAY:
             there = {day.day for day in await _days(connection, parent)}
             for offset in range(-1, DAYS_AHEAD + 1):
-                wanted = Day(parent, today + timedelta(days=offset))
+                wanted = Day(parent, now + timedelta(days=offset))
                 if wanted.day not in there:
-                    await _make(connection, wanted)
+                    await make_part(connection, parent, wanted.name, begins=wanted.begins, ends=wanted.ends)
                     made.append(wanted.name)
     return made
 
@@ -78,15 +86,15 @@ async def make_days(pool: Pool) -> list[str]:
 async def drop_days(pool: Pool, *, keep: timedelta) -> list[str]:
     """Drop the parts whose every row is older than `keep`. The names of those dropped.
 
-    A part that somebody is reading for longer than LOCK_SECONDS stays until the next time, and so do the later ones of
+    A part that somebody is reading for longer than `parts.LOCK_SECONDS` stays until the next time, and so do the later ones of
     its parent: to try each of them would have everybody else wait again and again.
     """
     dropped = []
     async with pool.acquire() as connection:
-        oldest = await _today(connection) - keep
+        oldest = await today(connection) - keep
         for parent in KEPT_BY_DAY:
             for day in sorted(await _days(connection, parent), key=lambda part: part.day):
-                if day.day + timedelta(days=1) > oldest or not await _dropped(connection, day):
+                if day.day + timedelta(days=1) > oldest or not await drop_part(connection, day.name):
                     break
                 dropped.append(day.name)
     return dropped
@@ -118,37 +126,6 @@ async def last_day(pool: Pool) -> date | None:
     return min((end for end in ends if end is not None), default=None) if all(ends) else None
 
 
-async def _make(connection: Connection, day: Day) -> None:
-    begins, ends = (f"{moment.isoformat()} 00:00:00+00" for moment in (day.day, day.day + timedelta(days=1)))
-    await connection.execute(
-        f"CREATE TABLE {day.name} (LIKE {day.parent} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING STORAGE)"
-    )
-    await connection.execute(
-        f"ALTER TABLE {day.parent} ATTACH PARTITION {day.name} FOR VALUES FROM ('{begins}') TO ('{ends}')"
-    )
-
-
-async def _dropped(connection: Connection, day: Day) -> bool:
-    try:
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
-            await connection.execute(f"DROP TABLE IF EXISTS {day.name}")
-    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-        return False
-    return True
-
-
 async def _days(connection: Connection, parent: str) -> list[Day]:
-    rows = await connection.fetch(
-        """
-        SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid
-        WHERE inhparent = to_regclass($1)
-        """,
-        parent,
-    )
-    return [day for row in rows if (day := Day.of(parent, row["relname"])) is not None]
-
-
-async def _today(connection: Connection) -> date:
-    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    return today
+    names = await parts_of(connection, parent)
+    return [day for name in names if (day := Day.of(parent, name)) is not None]

@@ -1,0 +1,122 @@
+"""What requests say: ids, and the bodies of those that change something."""
+
+from typing import Annotated, Literal, Self
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from dispatcher.chat.schedule import CLIENT_ID as SCHEDULED
+from dispatcher.chat.seat import Role
+from dispatcher.chat.tables import CLIENT_ID_LENGTH, CONTENT_LENGTH, MAX_MEMBERS, NAME_LENGTH, USER_ID
+from dispatcher.messages.query import Moment
+
+_NO_NUL = r"^[^\x00]*$"
+
+UserId = Annotated[str, StringConstraints(pattern=USER_ID)]
+UserPath = Annotated[str, Path(pattern=USER_ID, description="A user's id.", examples=["alice"])]
+ConversationPath = Annotated[int, Path(ge=1, lt=2**63, description="A conversation's id.", examples=[1])]
+GroupPath = Annotated[int, Path(ge=1, lt=2**63, description="A group's id, which is its conversation's.")]
+MessagePath = Annotated[int, Path(ge=1, lt=2**63, description="A message's id, from its conversation.")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH, pattern=_NO_NUL)]
+Content = Annotated[str, StringConstraints(min_length=1, max_length=CONTENT_LENGTH, pattern=_NO_NUL)]
+ConversationId = Annotated[int, Field(ge=1, lt=2**63)]
+ClientId = Annotated[
+    str, StringConstraints(max_length=CLIENT_ID_LENGTH, pattern=r"^[!-~]+$"), Field(examples=["b7c1-1"])
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewUser(_Body):
+    """A user to be added."""
+
+    id: UserId | None = Field(
+        default=None, description="The operator names it; with a token it is the `sub`."
+    )
+    name: Name | None = None
+
+
+class UserChange(_Body):
+    """What is to be different of a user."""
+
+    name: Name | None = Field(description="null for none.")
+
+
+class NewGroup(_Body):
+    """A group to be made, by whoever then owns it."""
+
+    name: Name = Field(examples=["Friends"])
+    members: list[UserId] = Field(default=[], max_length=MAX_MEMBERS, examples=[["bob", "carol"]])
+
+
+class GroupChange(_Body):
+    """What is to be different of a group."""
+
+    name: Name
+
+
+class NewMember(_Body):
+    """Somebody to be taken in."""
+
+    user_id: UserId = Field(examples=["dave"])
+    role: Literal["member", "admin"] = "member"
+
+
+class MemberChange(_Body):
+    """What is to be different of a member."""
+
+    role: Role
+
+
+class ConversationChange(_Body):
+    """What is to be different of a conversation, for the one who asks."""
+
+    muted: bool
+
+
+class NewMessage(_Body):
+    """A chat message to be sent."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"receiver_id": "bob", "content": "Hello Bob", "client_id": "b7c1-1"},
+                {"group_id": 7, "content": "Hello all"},
+            ]
+        }
+    )
+
+    sender_id: UserId | None = Field(default=None, description="You; the operator names whom it is sent for.")
+    receiver_id: UserId | None = Field(default=None, description="Another user.")
+    group_id: ConversationId | None = Field(default=None, description="Or a group.")
+    conversation_id: ConversationId | None = Field(default=None, description="Or any conversation by its id.")
+    content: Content
+    client_id: ClientId | None = Field(
+        default=None, description="Your own id for it. Sent again within 24 hours, it is the same message."
+    )
+    timestamp: Moment | None = Field(
+        default=None, description="When it was written. In the future: when it is to be sent."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        places = (self.receiver_id, self.group_id, self.conversation_id)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError("say one of receiver_id, group_id and conversation_id")
+        if self.client_id is not None and self.client_id.startswith(SCHEDULED):
+            raise ValueError(f"client_id: those that begin with {SCHEDULED} are the service's own")
+        return self
+
+
+class Edit(_Body):
+    """A message's new content."""
+
+    content: Content
+
+
+class Seen(_Body):
+    """How far."""
+
+    seq: int = Field(ge=0, lt=2**63, description="All messages up to this `seq`.", examples=[17])

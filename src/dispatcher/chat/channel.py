@@ -1,0 +1,36 @@
+"""The channel of the lane `chat`: a message that is due is sent into its conversation."""
+
+import asyncio
+from collections.abc import Sequence
+
+from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
+from dispatcher.chat.schedule import due
+from dispatcher.chat.send import Sender
+from dispatcher.kernel.errors import DispatcherError, UnavailableError
+
+
+class ConversationChannel:
+    """A `BatchChannel`. Sent again after a crash, a message is found to be there already."""
+
+    problem: str | None = None
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, seconds: float) -> Sequence[Outcome]:
+        """Send these, in this order; an outcome for each."""
+        return await asyncio.gather(*(self._deliver(one, seconds) for one in envelopes))
+
+    async def _deliver(self, envelope: Envelope, seconds: float) -> Outcome:
+        new = due(envelope.message_id, envelope.recipient, envelope.content)
+        if new is None:
+            return Rejected("the recipient of this lane is a conversation and a user, e.g. 17/alice")
+        try:
+            async with asyncio.timeout(seconds):
+                result = await self._sender.send(new)
+        except (UnavailableError, TimeoutError) as error:
+            return Retry(str(error) or "no answer in time", maybe_delivered=True)
+        except DispatcherError as error:
+            return Rejected(error.detail)
+        message = result.message
+        return Delivered(message.sent_at, receipt_id=f"{message.conversation_id}/{message.id}")

@@ -1,0 +1,101 @@
+"""Mark: how far a member has received, and read. Forward only; what was read was received.
+
+A watermark a member, not a row a message and recipient: what it costs does not grow with the messages, and 10,000
+messages are read by one write. `delivered` is what the client acknowledged, never that bytes went to a socket.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dispatcher.chat.happened import Marked
+from dispatcher.kernel.db import Pool
+
+# A member's row is locked in one order everywhere: `send.py` holds several too.
+MARK = """
+WITH given AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+        AS g (conversation_id, user_id, delivered, read, no)
+), held AS MATERIALIZED (
+    SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.left_seq FROM members m
+    WHERE (m.conversation_id, m.user_id) IN (SELECT conversation_id, user_id FROM given)
+    ORDER BY m.conversation_id, m.user_id FOR NO KEY UPDATE
+), judged AS (
+    SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq,
+           greatest(held.delivered_seq, given.delivered, given.read) AS delivered_now,
+           greatest(held.read_seq, given.read) AS read_now
+    FROM given JOIN held USING (conversation_id, user_id) JOIN conversations c ON c.id = given.conversation_id
+), moved AS (
+    UPDATE members m SET
+        delivered_seq = j.delivered_now, read_seq = j.read_now,
+        delivered_at = CASE WHEN j.delivered_now > j.delivered_seq THEN now() ELSE m.delivered_at END,
+        read_at = CASE WHEN j.read_now > j.read_seq THEN now() ELSE m.read_at END
+    FROM judged j
+    WHERE m.conversation_id = j.conversation_id AND m.user_id = j.user_id AND NOT j.has_left
+      AND j.delivered_now <= j.last_seq AND (j.delivered_now, j.read_now) <> (j.delivered_seq, j.read_seq)
+    RETURNING m.conversation_id, m.user_id
+)
+SELECT j.no, j.has_left, j.last_seq, j.delivered_seq, j.read_seq, j.delivered_now, j.read_now,
+       moved.user_id IS NOT NULL AS moved
+FROM judged j LEFT JOIN moved USING (conversation_id, user_id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far this member has received and read, as the client says; None says nothing about it."""
+
+    conversation_id: int
+    user_id: str
+    delivered: int | None = None
+    read: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoSeat:
+    """The user is no member of the conversation."""
+
+    was_member: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TooHigh:
+    """Nothing with that number has been sent yet; no watermark has moved."""
+
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The watermarks, as they are now."""
+
+    delivered_seq: int
+    read_seq: int
+    moved: bool
+    """False when they were that far already, or further: a late or repeated mark changes nothing."""
+
+
+async def mark(pool: Pool, marks: Sequence[Mark]) -> list[Marks | TooHigh | NoSeat]:
+    """Move the watermarks of these members, each at most once, in one statement. What came of each, in order."""
+    rows = await pool.fetch(
+        MARK,
+        [one.conversation_id for one in marks],
+        [one.user_id for one in marks],
+        [one.delivered for one in marks],
+        [one.read for one in marks],
+    )
+    found = {int(row["no"]): row for row in rows}
+    outcomes: list[Marks | TooHigh | NoSeat] = []
+    for no in range(1, len(marks) + 1):
+        row = found.get(no)
+        if row is None or row["has_left"]:
+            outcomes.append(NoSeat(was_member=row is not None))
+        elif row["delivered_now"] > row["last_seq"]:
+            outcomes.append(TooHigh(row["last_seq"]))
+        else:
+            outcomes.append(Marks(row["delivered_now"], row["read_now"], row["moved"]))
+    return outcomes
+
+
+def happened(one: Mark, marks: Marks) -> Marked:
+    """What to tell of a mark that moved."""
+    return Marked(one.conversation_id, one.user_id, marks.delivered_seq, marks.read_seq)

@@ -1,0 +1,87 @@
+"""POST /messages: send a chat message, now or later."""
+
+from fastapi import APIRouter, Response
+
+from dispatcher.chat.bodies import NewMessage
+from dispatcher.chat.caller import Asker
+from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.schedule import is_later
+from dispatcher.chat.seat import Kind
+from dispatcher.chat.send import NewChatMessage, SendResult
+from dispatcher.chat.status import Status, find_hindmost
+from dispatcher.chat.views import ChatMessageView, ScheduledView
+from dispatcher.kernel.errors import InvalidRequestError
+from dispatcher.kernel.web import BODY_PROBLEMS, BoundedRoute, documented
+
+
+def send_routes(parts: ChatParts) -> APIRouter:
+    """The route that sends."""
+    router = APIRouter(route_class=BoundedRoute)
+
+    @router.post(
+        "/messages",
+        status_code=201,
+        summary="Send a message to a user or a group",
+        responses=BODY_PROBLEMS
+        | {
+            200: {
+                "model": ChatMessageView,
+                "description": "It was in before: the earlier message, as it is now.",
+            },
+            202: {"model": ScheduledView, "description": "It will be sent at its `timestamp`."},
+            409: documented("The conversation is closed: nobody is there to read it."),
+        },
+        response_model=ChatMessageView | ScheduledView,
+    )
+    async def post_message(
+        asker: Asker, new: NewMessage, response: Response
+    ) -> ChatMessageView | ScheduledView:
+        """The answer comes after the commit. With a `client_id` it can be repeated, after a lost answer or a 503."""
+        wanted = await _placed(parts, asker.acting(new.sender_id), new)
+        if is_later(new.timestamp):
+            response.status_code = 202
+            return await _scheduled(parts, wanted)
+        result = await parts.sender.send(wanted)
+        message = result.message
+        response.headers["Location"] = (
+            f"/api/v1/conversations/{message.conversation_id}/messages/{message.id}"
+        )
+        if result.repeated:
+            response.status_code = 200
+        status = await _status(parts, result)
+        return ChatMessageView.of(message, me=message.sender_id, peer=result.peer, status=status)
+
+    return router
+
+
+async def _placed(parts: ChatParts, me: str, new: NewMessage) -> NewChatMessage:
+    """The message with the conversation that it goes to, which is opened if need be."""
+    kind: Kind | None = None
+    if new.receiver_id is not None:
+        conversation_id = await parts.pairs.open(me, new.receiver_id)
+    elif new.group_id is not None:
+        conversation_id, kind = new.group_id, "group"
+    else:
+        assert new.conversation_id is not None
+        conversation_id = new.conversation_id
+    return NewChatMessage(conversation_id, me, new.content, new.client_id, new.timestamp, kind)
+
+
+async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> ScheduledView:
+    assert wanted.client_at is not None
+    if parts.schedule is None:
+        raise InvalidRequestError("timestamp: is in the future, and nothing here sends messages later")
+    scheduled = await parts.schedule(wanted, wanted.client_at)
+    return ScheduledView(
+        scheduled_id=scheduled.message_id,
+        conversation_id=wanted.conversation_id,
+        sender_id=wanted.sender_id,
+        content=wanted.content,
+        timestamp=wanted.client_at,
+    )
+
+
+async def _status(parts: ChatParts, result: SendResult) -> Status:
+    if not result.repeated:
+        return Status.SENT
+    return (await find_hindmost(parts.pool, result.message.conversation_id)).status(result.message)

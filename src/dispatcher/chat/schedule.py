@@ -1,0 +1,80 @@
+"""Schedule: a chat message that is sent later, by the engine that delivers the other lanes' messages at their time.
+
+It waits as a message of the lane `chat`: seen, cancelled and retried like any other. When it is due `channel.py` sends
+it with a `client_id` made of the message's id: attempted twice, it is sent once.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dispatcher.chat.seat import find_seat
+from dispatcher.chat.send import NewChatMessage
+from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.errors import ConflictError, NotFoundError
+from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, keep_answers
+from dispatcher.messages.insert import NewMessage, insert
+
+LANE = "chat"
+TOLERANCE = timedelta(seconds=1)
+"""A `timestamp` that is no further ahead is a clock that is."""
+CLIENT_ID = "scheduled:"
+"""How the `client_id` of a message begins that was scheduled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A chat message that waits."""
+
+    message_id: int
+    """Its id among the messages of the lanes."""
+    repeated: bool
+    """It waited, or was sent, before."""
+
+
+def is_later(timestamp: datetime | None) -> bool:
+    """Whether a message with this `timestamp` is to be sent later."""
+    return timestamp is not None and timestamp > utc_now() + TOLERANCE
+
+
+async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
+    """Have it sent at that time.
+
+    Raises:
+        NotFoundError: There is no such conversation, as far as the sender may know.
+        ForbiddenError: The sender is no longer a member.
+        ConflictError: The conversation is closed.
+    """
+    seat = await find_seat(pool, new.conversation_id, new.sender_id)
+    if new.kind not in (None, seat.kind):
+        raise NotFoundError(f"there is no {new.kind} {new.conversation_id}")
+    if seat.closed_at is not None:
+        raise ConflictError(f"conversation {new.conversation_id} is closed: nobody is there to read it")
+    waiting = NewMessage(f"{new.conversation_id}/{new.sender_id}", new.content, at, lane=LANE)
+    async with pool.acquire() as connection, connection.transaction():
+        key = _key(new)
+        known = await claim_keys(connection, [key]) if key else {}
+        if key and key.key in known:
+            return Scheduled(int(known[key.key].answer.body), repeated=True)
+        (id_,) = await insert(connection, [waiting])
+        if key:
+            await keep_answers(connection, {key.key: Answer(202, str(id_).encode())})
+    return Scheduled(id_, repeated=False)
+
+
+def due(message_id: int, recipient: str, content: str) -> NewChatMessage | None:
+    """What to send now that the message is due; None for one of the lane that somebody put in who does not know how."""
+    conversation, _, sender = recipient.partition("/")
+    if not (
+        conversation.isascii() and conversation.isdigit() and len(conversation) < len(str(2**63)) and sender
+    ):
+        return None
+    return NewChatMessage(int(conversation), sender, content, f"{CLIENT_ID}{message_id}")
+
+
+def _key(new: NewChatMessage) -> IdempotencyKey | None:
+    if new.client_id is None:
+        return None
+    key = f"{LANE}/{new.conversation_id}/{new.sender_id}/{new.client_id}"
+    return IdempotencyKey(key, hashlib.sha256(key.encode()).digest())

@@ -1,0 +1,59 @@
+"""Parts of a partitioned table that hold a range each: made on the side and attached, dropped whole, one at a time."""
+
+from datetime import date
+
+import asyncpg
+
+from dispatcher.kernel.db import Connection
+
+LOCK_SECONDS = 1.0
+"""How long a drop waits for readers, with everybody else waiting behind it; then it is left for the next time."""
+
+
+async def one_at_a_time(connection: Connection) -> None:
+    """Wait until no other transaction, of whichever replica, makes parts; others then wait for this one."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtext('dispatcher retention'))")
+
+
+async def today(connection: Connection) -> date:
+    """The day in UTC, on Postgres's clock."""
+    day: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    return day
+
+
+async def parts_of(connection: Connection, parent: str) -> list[str]:
+    """The names of the parent's parts, whoever made them."""
+    rows = await connection.fetch(
+        """
+        SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid
+        WHERE inhparent = to_regclass($1)
+        """,
+        parent,
+    )
+    return [row["relname"] for row in rows]
+
+
+async def make_part(connection: Connection, parent: str, name: str, *, begins: object, ends: object) -> None:
+    """Make the part for values from `begins` to before `ends`; writers and readers of the parent are not held up."""
+    await connection.execute(
+        f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING STORAGE)"
+    )
+    await connection.execute(
+        f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ('{begins}') TO ('{ends}')"
+    )
+
+
+async def drop_part(connection: Connection, name: str) -> bool:
+    """Drop the part with all that it holds. False when somebody has been reading it for longer than LOCK_SECONDS."""
+    try:
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
+            await connection.execute(f"DROP TABLE IF EXISTS {name}")
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        return False
+    return True
+
+
+def is_missing(error: asyncpg.CheckViolationError) -> bool:
+    """Whether it says that the row has no part to go to: only that comes without a constraint's name."""
+    return error.constraint_name is None
