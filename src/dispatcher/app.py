@@ -1,8 +1,9 @@
 """The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,8 +14,8 @@ from dispatcher import __version__
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
-from dispatcher.channels.contract import BatchChannel
 from dispatcher.chat.caller import Callers
+from dispatcher.chat.channel import ConversationChannel
 from dispatcher.chat.happened import Tell, nobody
 from dispatcher.chat.jwks import PublishedKeys
 from dispatcher.chat.months import keep_months
@@ -22,29 +23,24 @@ from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
+from dispatcher.chat.schedule import schedule
 from dispatcher.chat.send import Sender
 from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
-from dispatcher.delivery.lane import ChannelPool, Lane
-from dispatcher.delivery.publisher import StatePublisher
-from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
-from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.switches import LaneSwitch, Switches
-from dispatcher.delivery.target import TargetWatch
-from dispatcher.delivery.ticker import Ticker
-from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
-from dispatcher.delivery.tuner import Tuner
+from dispatcher.delivery.timekeeper import Timekeeper
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
 from dispatcher.kernel.api_key import ApiKey, OperatorOnly
 from dispatcher.kernel.database_clock import DatabaseClock
-from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
+from dispatcher.kernel.db import Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
-from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
-from dispatcher.lanes import CONSOLE, WEBHOOK, longest_lease, open_webhook
+from dispatcher.lanes import CHAT, CONSOLE, PUSH, WEBHOOK, longest_lease
+from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing, sending_later
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -144,12 +140,13 @@ async def running(
 
         upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
-        shared = _Shared(settings, follower, pool, redis, recent)
-        ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
+        shared = Shared(replica, settings.shutdown_timeout, follower, pool, redis, recent)
+        ticker = await stack.enter_async_context(at_a_rate(WEBHOOK, shared))
         clock = DatabaseClock()
         console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
         stack.callback(console.close)
-        timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
+        timekeeper = await stack.enter_async_context(each_at_its_time(CONSOLE, console, clock, shared))
+        push_lane = await stack.enter_async_context(pushing(shared))
 
         api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
         handle_errors(api)
@@ -159,6 +156,10 @@ async def running(
             api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
         api.add_middleware(Correlation)
 
+        talk = await stack.enter_async_context(
+            _chat(chat_pool, shared, settings=settings, key=key, tell=nobody)
+        )
+
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
@@ -166,15 +167,17 @@ async def running(
             api_pool,
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
             LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+            LaneSwitch(PUSH.name, push_lane.wake, lambda: None),
+            LaneSwitch(CHAT.name, talk.later.wake, lambda: None),
         )
         arrived: Arrived = {CONSOLE.name: timekeeper.arrived}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
         api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
-        api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
-        api.include_router(move_routes(api_pool, arrived))
+        for router in (delivery_routes(api_pool, switches), move_routes(api_pool, arrived), talk.routes):
+            api.include_router(router)
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
@@ -186,85 +189,14 @@ async def running(
                 switches=switches,
             )
         )
-        api.include_router(
-            await stack.enter_async_context(_chat(chat_pool, settings=settings, key=key, tell=nobody))
-        )
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
 
         def stop_claiming() -> None:
-            ticker.stop()
-            timekeeper.stop()
+            for keeper in (ticker, timekeeper, push_lane, talk.later):
+                keeper.stop()
 
         yield Application(api, pool, stop_claiming)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What every lane works with."""
-
-    settings: Settings
-    follower: LiveConfigFollower
-    pool: Pool
-    redis: BoundedRedis
-    recent: RecentSent
-
-
-@asynccontextmanager
-async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
-    """A lane of ticks at work: results are written until the last attempt has ended."""
-    live, pool = shared.follower.live, shared.pool
-    async with AsyncExitStack() as stack:
-        settler = await stack.enter_async_context(_settling(lane, shared))
-        channels = ChannelPool(open_webhook)
-        stack.push_async_callback(channels.close)
-        publisher = StatePublisher(shared.redis)
-        await stack.enter_async_context(background("state publisher", publisher.run))
-        target = TargetWatch(pool, lane.name)
-        await stack.enter_async_context(background("target watch", target.run))
-        parts = PumpParts(lane, live, pool, settler, channels, shared.follower.catch_up, target)
-        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
-        ticker = Ticker(parts, publisher, tuner, replica=shared.settings.replica)
-        await stack.enter_async_context(_tuned(tuner))
-        await stack.enter_async_context(
-            draining("ticker", ticker.run, ticker.stop, seconds=shared.settings.shutdown_timeout)
-        )
-        yield ticker
-
-
-@asynccontextmanager
-async def _each_at_its_time(
-    lane: Lane, channel: BatchChannel, clock: DatabaseClock, shared: _Shared
-) -> AsyncIterator[Timekeeper]:
-    """A lane without ticks at work: results are written until the last attempt has ended."""
-    live, pool = shared.follower.live, shared.pool
-    async with AsyncExitStack() as stack:
-        settler = await stack.enter_async_context(_settling(lane, shared))
-        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
-        parts = TimekeeperParts(lane, live, pool, settler, channel, clock, tuner, shared.follower.catch_up)
-        timekeeper = Timekeeper(parts)
-        await stack.enter_async_context(_tuned(tuner))
-        await stack.enter_async_context(
-            draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=shared.settings.shutdown_timeout)
-        )
-        yield timekeeper
-
-
-@asynccontextmanager
-async def _settling(lane: Lane, shared: _Shared) -> AsyncIterator[Settler]:
-    settler = Settler(
-        shared.pool, shared.redis, shared.recent, lane=lane.name, replica=shared.settings.replica
-    )
-    async with background(f"{lane.name} settler", settler.run):
-        yield settler
-
-
-@asynccontextmanager
-async def _tuned(tuner: Tuner) -> AsyncIterator[None]:
-    with suppress(*UNAVAILABLE):  # the loop goes on trying
-        await tuner.apply()
-    async with background("tuner", tuner.run):
-        yield
 
 
 def _line(settings: Settings) -> Line:
@@ -273,11 +205,17 @@ def _line(settings: Settings) -> Line:
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    routes: APIRouter
+    later: Timekeeper
+
+
 @asynccontextmanager
 async def _chat(
-    pool: Pool, *, settings: Settings, key: ApiKey | None, tell: Tell
-) -> AsyncIterator[APIRouter]:
-    """The routes of chat, and what they stand on."""
+    pool: Pool, shared: Shared, *, settings: Settings, key: ApiKey | None, tell: Tell
+) -> AsyncIterator[_Chat]:
+    """Chat, with the lane of messages for later, which are sent by the same sender."""
     async with AsyncExitStack() as stack:
         tokens = None
         if settings.token_secret is not None:
@@ -286,18 +224,24 @@ async def _chat(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
-        sender = Sender(pool, tell)
+
+        def somebody_is_called() -> bool:
+            return shared.follower.live.value.push_webhook_url is not None
+
+        sender = Sender(pool, tell, pushing=somebody_is_called)
         await stack.enter_async_context(background("chat sender", sender.run))
-        yield chat_routes(
+        later = await stack.enter_async_context(sending_later(ConversationChannel(pool, sender), shared))
+        routes = chat_routes(
             ChatParts(
                 pool=pool,
                 callers=Callers(tokens=tokens, key=key),
                 sender=sender,
                 pairs=Pairs(pool, tell),
                 tell=tell,
-                schedule=None,  # until an engine works off the lane `chat`
+                schedule=partial(schedule, pool, arrived=later.arrived),
             )
         )
+        yield _Chat(routes, later)
 
 
 def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:

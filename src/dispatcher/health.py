@@ -61,6 +61,8 @@ class Health(BaseModel):
     etcd: Part
     upkeep: Part = Field(description="Days of results made ahead of time, and old ones dropped.")
     console: Part = Field(description="Where the console lane of this replica prints: standard output.")
+    push: Part = Field(description="The lane that calls members who have not received a chat message.")
+    chat: Part = Field(description="The lane of chat messages for later.")
     scheduler: SchedulerState | None
     live_config: LiveConfigHealth
 

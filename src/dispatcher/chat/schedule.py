@@ -5,6 +5,7 @@ it with a `client_id` made of the message's id: attempted twice, it is sent once
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,8 +39,10 @@ def is_later(timestamp: datetime | None) -> bool:
     return timestamp is not None and timestamp > utc_now() + TOLERANCE
 
 
-async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
-    """Have it sent at that time.
+async def schedule(
+    pool: Pool, new: NewChatMessage, at: datetime, *, arrived: Callable[[datetime], None] = lambda _: None
+) -> Scheduled:
+    """Have it sent at that time. `arrived` is told of the time after the commit.
 
     Raises:
         NotFoundError: There is no such conversation, as far as the sender may know.
@@ -51,7 +54,7 @@ async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
         raise NotFoundError(f"there is no {new.kind} {new.conversation_id}")
     if seat.closed_at is not None:
         raise ConflictError(f"conversation {new.conversation_id} is closed: nobody is there to read it")
-    waiting = NewMessage(f"{new.conversation_id}/{new.sender_id}", new.content, at, lane=LANE)
+    waiting = NewMessage(recipient(new.conversation_id, new.sender_id), new.content, at, lane=LANE)
     async with pool.acquire() as connection, connection.transaction():
         key = _key(new)
         known = await claim_keys(connection, [key]) if key else {}
@@ -60,12 +63,18 @@ async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
         (id_,) = await insert(connection, [waiting])
         if key:
             await keep_answers(connection, {key.key: Answer(202, str(id_).encode())})
+    arrived(at)
     return Scheduled(id_, repeated=False)
 
 
-def due(message_id: int, recipient: str, content: str) -> NewChatMessage | None:
+def recipient(conversation_id: int, sender_id: str) -> str:
+    """What stands in `recipient_phone` of this sender's messages for later into this conversation."""
+    return f"{conversation_id}/{sender_id}"
+
+
+def due(message_id: int, placed: str, content: str) -> NewChatMessage | None:
     """What to send now that the message is due; None for one of the lane that somebody put in who does not know how."""
-    conversation, _, sender = recipient.partition("/")
+    conversation, _, sender = placed.partition("/")
     if not (
         conversation.isascii() and conversation.isdigit() and len(conversation) < len(str(2**63)) and sender
     ):

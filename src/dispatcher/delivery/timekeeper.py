@@ -59,6 +59,8 @@ class TimekeeperParts:
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
     poll_seconds: float = POLL_SECONDS
+    ahead_seconds: float = AHEAD_SECONDS
+    """More than `poll_seconds`, or what came in by itself is late."""
     frontier: Frontier = field(default_factory=Frontier)
 
     def terms(self) -> Terms:
@@ -91,7 +93,7 @@ class Timekeeper:
 
     def arrived(self, at: datetime) -> None:
         """This process has put in a message that is due at this time."""
-        if self._parts.clock.until(at) < AHEAD_SECONDS:
+        if self._parts.clock.until(at) < self._parts.ahead_seconds:
             self._look_now.set()
 
     def stop(self) -> None:
@@ -139,9 +141,9 @@ class Timekeeper:
     async def _look(self) -> bool:
         """Look ahead once and claim what there is. Whether that was all."""
         parts = self._parts
-        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS))
+        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS + parts.poll_seconds))
         search = parts.frontier.search(elapsed())
-        seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=AHEAD_SECONDS)
+        seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=parts.ahead_seconds)
         await self._follow_clock(parts.clock.observe(seen.now, began=seen.began, ended=seen.ended))
         room = HELD_AT_MOST - len(self._agenda)
         if not (seen.any_due and room and self._may_claim()):
@@ -159,7 +161,7 @@ class Timekeeper:
             origin=snapshot.origin,
             frontier=parts.frontier,
             search=search,
-            ahead_seconds=AHEAD_SECONDS,
+            ahead_seconds=parts.ahead_seconds,
             reserve=terms.hold_uncertain,
         )
         if not claimed:
@@ -198,7 +200,7 @@ class Timekeeper:
         if not jumped:
             return
         log.warning("database_clock_jumped", lane=self._parts.lane.name, seconds=round(jumped, 3))
-        horizon = self._parts.clock.now() + timedelta(seconds=2 * AHEAD_SECONDS)
+        horizon = self._parts.clock.now() + timedelta(seconds=2 * self._parts.ahead_seconds)
         await self._give_back(self._agenda.take_later(horizon))
         self._send_now.set()
 
