@@ -39,7 +39,7 @@ from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
-from dispatcher.lanes import CHAT, CONSOLE, PUSH, WEBHOOK, longest_lease
+from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
 from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing, sending_later
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
@@ -132,7 +132,12 @@ async def running(
             log.warning("started_without_etcd", error=etcd.problem)
 
         recent = RecentSent(redis)
-        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
+        rescuer = Rescuer(
+            *(pool, redis, recent, follower.live),
+            replica=replica,
+            longest_lease=longest_lease,
+            repeatable=REPEATABLE,
+        )
         await stack.enter_async_context(background("rescuer", rescuer.run))
 
         async def keep_chat() -> None:
@@ -170,7 +175,11 @@ async def running(
             LaneSwitch(PUSH.name, push_lane.wake, lambda: None),
             LaneSwitch(CHAT.name, talk.later.wake, lambda: None),
         )
-        arrived: Arrived = {CONSOLE.name: timekeeper.arrived}
+        arrived: Arrived = {
+            CONSOLE.name: timekeeper.arrived,
+            PUSH.name: push_lane.arrived,
+            CHAT.name: talk.later.arrived,
+        }
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
         api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most

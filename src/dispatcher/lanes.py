@@ -158,6 +158,8 @@ def chat_terms(config: LiveConfig) -> Terms:
 
 CHAT = Lane(schedule.LANE, chat_terms)
 LANES = (WEBHOOK, CONSOLE, PUSH, CHAT)
+REPEATABLE = frozenset({CHAT.name})
+"""Lanes in which two attempts are one message."""
 
 
 def longest_lease(config: LiveConfig) -> float:

@@ -59,14 +59,21 @@ WHERE d.conversation_id = late.conversation_id
 RETURNING d.conversation_id, late.seq, d.seq AS last_seq, d.marks, c.member_count
 """
 # Whom it is about is known under the lock of the member's row only: they may have acknowledged, or been called, just now.
+# One conversation after the other, in the order given: so written, no plan can begin with all the others there are.
 CALL = f"""
 WITH given AS (
     SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS g (conversation_id, seq)
 ), held AS MATERIALIZED (
-    SELECT m.conversation_id, m.user_id, newest.id, newest.seq, newest.sender_id, newest.content,
+    SELECT c.id AS conversation_id, m.user_id, newest.id, newest.seq, newest.sender_id, newest.content,
            c.kind, c.name, c.last_seq
-    FROM given JOIN conversations c ON c.id = given.conversation_id
-    JOIN members m ON m.conversation_id = c.id
+    FROM given
+    CROSS JOIN LATERAL (SELECT * FROM conversations WHERE id = given.conversation_id OFFSET 0) AS c
+    CROSS JOIN LATERAL (
+        SELECT user_id, delivered_seq FROM members
+        WHERE conversation_id = c.id AND delivered_seq < given.seq AND pushed_seq <= delivered_seq
+          AND left_seq IS NULL AND NOT muted
+        ORDER BY conversation_id, user_id FOR NO KEY UPDATE
+    ) AS m
     CROSS JOIN LATERAL (
         SELECT * FROM (
             SELECT id, seq, sender_id, content, deleted_at FROM chat_messages
@@ -75,8 +82,6 @@ WITH given AS (
         ) AS behind
         WHERE sender_id <> m.user_id AND deleted_at IS NULL LIMIT 1
     ) AS newest
-    WHERE m.delivered_seq < given.seq AND m.pushed_seq <= m.delivered_seq AND m.left_seq IS NULL AND NOT m.muted
-    ORDER BY m.conversation_id, m.user_id FOR NO KEY UPDATE OF m
 ), called AS (
     UPDATE members m SET pushed_seq = held.last_seq
     FROM held WHERE m.conversation_id = held.conversation_id AND m.user_id = held.user_id
@@ -197,9 +202,9 @@ class Push:
 
     async def _call(self, share: Sequence[Due]) -> int:
         """How many were called."""
-        return len(
-            await self._pool.fetch(CALL, [one.conversation_id for one in share], [one.seq for one in share])
-        )
+        in_order = sorted(share, key=lambda one: one.conversation_id)
+        ids, seqs = [one.conversation_id for one in in_order], [one.seq for one in in_order]
+        return len(await self._pool.fetch(CALL, ids, seqs))
 
     async def _forget(self, quiet: Sequence[Due]) -> None:
         if quiet:
