@@ -66,8 +66,7 @@ async def test_who_does_not_acknowledge_is_called_once_by_any_of_two_replicas(
     await cluster.configure(
         push_webhook_auth_key="s3cret", push_after=AFTER, push_webhook_url=receiver.url + "?token=t"
     )
-    for replica in (one, other):
-        await eventually(lambda r=replica: pushes(r), seconds=10, what="it knows the address")
+    await both_push(one, other)
     began = await cluster.now()
     for number in range(4):
         await say((one, other)[number % 2], "alice", "bob", f"message {number}")
@@ -86,11 +85,15 @@ async def test_who_does_not_acknowledge_is_called_once_by_any_of_two_replicas(
     assert await called(receiver, 2) == ["bob", "alice"]
 
 
-async def pushes(replica: Replica) -> bool:
-    """Its health tells the origin of the address, and no secret."""
-    values = (await replica.health())["live_config"]["values"]
-    assert "token" not in str(values) and "s3cret" not in str(values)
-    return values["push_webhook_url"] is not None and values["push_after"] == AFTER
+async def both_push(one: Replica, other: Replica) -> None:
+    """Wait until both know the address. Their health tells where it is, and no secret."""
+
+    async def known() -> bool:
+        live = [(await replica.health())["live_config"]["values"] for replica in (one, other)]
+        assert not any(secret in str(live) for secret in ("token", "s3cret"))
+        return all(values["push_webhook_url"] and values["push_after"] == AFTER for values in live)
+
+    await eventually(known, seconds=10, what="both know the address")
 
 
 async def test_a_call_outlives_the_replica_that_was_making_it(cluster: Cluster, receiver: Receiver) -> None:

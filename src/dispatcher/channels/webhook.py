@@ -51,14 +51,13 @@ def message_body(envelope: Envelope) -> bytes:
 
 
 def object_body(envelope: Envelope) -> bytes:
-    """`{"to": …}` with everything that the content holds, which is a JSON object itself.
+    """The content, which is a JSON object itself, with the recipient as `to`.
 
     Raises:
         ValueError: It is none.
     """
     try:
-        told = orjson.loads(envelope.content)
-        return orjson.dumps({"to": envelope.recipient} | told)
+        return orjson.dumps({**orjson.loads(envelope.content), "to": envelope.recipient})
     except (orjson.JSONDecodeError, TypeError):
         raise ValueError("the content of this lane is a JSON object") from None
 

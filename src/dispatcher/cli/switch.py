@@ -8,7 +8,10 @@ from dispatcher.cli.api import Url, call_json
 from dispatcher.cli.console import out
 
 Lane = Annotated[
-    str | None, typer.Option("--lane", help="Only this lane: webhook or console.", show_default="all of them")
+    str | None,
+    typer.Option(
+        "--lane", help="Only this lane: webhook, console, push or chat.", show_default="all of them"
+    ),
 ]
 
 
