@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from dispatcher import __version__
@@ -16,15 +15,15 @@ from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.chat.caller import Callers
 from dispatcher.chat.channel import ConversationChannel
-from dispatcher.chat.happened import Tell, nobody
+from dispatcher.chat.happened import nobody
 from dispatcher.chat.jwks import PublishedKeys
 from dispatcher.chat.months import keep_months
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.push import is_pushing
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
-from dispatcher.chat.schedule import schedule
-from dispatcher.chat.send import Sender
+from dispatcher.chat.send import Sender as ChatSender
 from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
@@ -32,11 +31,12 @@ from dispatcher.delivery.switches import LaneSwitch, Switches
 from dispatcher.delivery.timekeeper import Timekeeper
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
-from dispatcher.kernel.api_key import ApiKey, OperatorOnly
+from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background
+from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
@@ -74,6 +74,9 @@ Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
 'Hello')`, or with `dispatcher send`; a text for the console at a time with `POST /echoAtTime`. Errors are problem details
 (RFC 9457). Times in answers are ISO 8601, in UTC.
+
+Under `/api/v1` people talk to each other, with a token each. With `APP_API_KEY` set, everything else but `/health` wants
+that key, as `X-API-Key`.
 """
 
 
@@ -111,12 +114,15 @@ async def running(
     replica = settings.replica
     async with AsyncExitStack() as stack:
         application = f"{settings.service_name} {replica}"
-        pool, api_pool, ingest_pool, chat_pool = [
-            await stack.enter_async_context(
-                connected_pool(addresses.db_url, application=application, size=size)
-            )
-            for size in (POOL_SIZE, API_POOL_SIZE, INGEST_POOL_SIZE, CHAT_POOL_SIZE)
-        ]
+        pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=POOL_SIZE)
+        )
+        api_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=API_POOL_SIZE)
+        )
+        ingest_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=INGEST_POOL_SIZE)
+        )
         redis = BoundedRedis(
             addresses.redis_url,
             password=_secret(settings),
@@ -151,19 +157,13 @@ async def running(
         console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
         stack.callback(console.close)
         timekeeper = await stack.enter_async_context(each_at_its_time(CONSOLE, console, clock, shared))
+        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
+        chat = await stack.enter_async_context(
+            _chatting(addresses.db_url, settings, application=application, key=key, shared=shared)
+        )
         push_lane = await stack.enter_async_context(pushing(shared))
 
-        api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
-        handle_errors(api)
-        api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
-        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
-        if key is not None:
-            api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
-        api.add_middleware(Correlation)
-
-        talk = await stack.enter_async_context(
-            _chat(chat_pool, shared, settings=settings, key=key, tell=nobody)
-        )
+        api = _api(key)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
@@ -172,21 +172,25 @@ async def running(
             api_pool,
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
             LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+            chat.switch,
             LaneSwitch(PUSH.name, push_lane.wake, lambda: None),
-            LaneSwitch(CHAT.name, talk.later.wake, lambda: None),
         )
-        arrived: Arrived = {
-            CONSOLE.name: timekeeper.arrived,
-            PUSH.name: push_lane.arrived,
-            CHAT.name: talk.later.arrived,
+        keepers: dict[str, Timekeeper] = {
+            CONSOLE.name: timekeeper,
+            CHAT.name: chat.keeper,
+            PUSH.name: push_lane,
         }
+        arrived: Arrived = {name: keeper.arrived for name, keeper in keepers.items()}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
+        api.router.routes[:0] = [
+            ingest_route(ingest),
+            echo_route(ingest, clock.now),
+        ]  # those that are called most
+        api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
-        for router in (delivery_routes(api_pool, switches), move_routes(api_pool, arrived), talk.routes):
-            api.include_router(router)
+        api.include_router(move_routes(api_pool, arrived, clock.now))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
@@ -198,14 +202,61 @@ async def running(
                 switches=switches,
             )
         )
+        api.include_router(chat_routes(chat.parts))
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
 
         def stop_claiming() -> None:
-            for keeper in (ticker, timekeeper, push_lane, talk.later):
+            ticker.stop()
+            for keeper in keepers.values():
                 keeper.stop()
 
         yield Application(api, pool, stop_claiming)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """Chat of this replica."""
+
+    parts: ChatParts
+    keeper: Timekeeper
+    switch: LaneSwitch
+
+
+@asynccontextmanager
+async def _chatting(
+    db_url: str, settings: Settings, *, application: str, key: ApiKey | None, shared: Shared
+) -> AsyncIterator[_Chat]:
+    """Chat at work: what people send is written, and what is for later is sent at its time."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            connected_pool(db_url, application=application, size=CHAT_POOL_SIZE)
+        )
+        tokens = None
+        if settings.token_secret is not None:
+            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
+        elif settings.token_jwks is not None:
+            published = PublishedKeys(settings.token_jwks)
+            await stack.enter_async_context(background("token keys", published.run))
+            tokens = _tokens(settings, published)
+        tell = nobody  # a real-time part is who wants to hear of it
+        sender = ChatSender(pool, tell, pushing=lambda: is_pushing(shared.follower.live.value))
+        await stack.enter_async_context(background("chat sender", sender.run))
+        channel = ConversationChannel(sender, pool)
+        keeper = await stack.enter_async_context(sending_later(channel, shared))
+        parts = ChatParts(
+            pool=pool,
+            callers=Callers(tokens=tokens, key=key),
+            sender=sender,
+            pairs=Pairs(pool, tell),
+            tell=tell,
+            arrived={CHAT.name: keeper.arrived},
+        )
+        yield _Chat(parts, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
+
+
+def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
+    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
 
 
 def _line(settings: Settings) -> Line:
@@ -214,47 +265,15 @@ def _line(settings: Settings) -> Line:
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    routes: APIRouter
-    later: Timekeeper
-
-
-@asynccontextmanager
-async def _chat(
-    pool: Pool, shared: Shared, *, settings: Settings, key: ApiKey | None, tell: Tell
-) -> AsyncIterator[_Chat]:
-    """Chat, with the lane of messages for later, which are sent by the same sender."""
-    async with AsyncExitStack() as stack:
-        tokens = None
-        if settings.token_secret is not None:
-            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
-        elif settings.token_jwks is not None:
-            published = PublishedKeys(settings.token_jwks)
-            await stack.enter_async_context(background("token keys", published.run))
-            tokens = _tokens(settings, published)
-
-        def somebody_is_called() -> bool:
-            return shared.follower.live.value.push_webhook_url is not None
-
-        sender = Sender(pool, tell, pushing=somebody_is_called)
-        await stack.enter_async_context(background("chat sender", sender.run))
-        later = await stack.enter_async_context(sending_later(ConversationChannel(pool, sender), shared))
-        routes = chat_routes(
-            ChatParts(
-                pool=pool,
-                callers=Callers(tokens=tokens, key=key),
-                sender=sender,
-                pairs=Pairs(pool, tell),
-                tell=tell,
-                schedule=partial(schedule, pool, arrived=later.arrived),
-            )
-        )
-        yield _Chat(routes, later)
-
-
-def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
-    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
+def _api(key: ApiKey | None) -> FastAPI:
+    """The API without a route yet."""
+    api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
+    handle_errors(api)
+    api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
+    if key is not None:
+        api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
+    api.add_middleware(Correlation)
+    return api
 
 
 async def _docs() -> RedirectResponse:

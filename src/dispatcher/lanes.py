@@ -4,15 +4,21 @@ from datetime import timedelta
 from hashlib import sha256
 
 from dispatcher.channels.webhook import Target, WebhookChannel, object_body
-from dispatcher.chat import push, schedule
+from dispatcher.chat.push import LANE as PUSH_LANE
+from dispatcher.chat.push import is_pushing
+from dispatcher.chat.schedule import LANE as CHAT_LANE
 from dispatcher.delivery.lane import Lane, Terms
 from dispatcher.delivery.pace import Pace, Probing, each_at_its_time
 from dispatcher.delivery.timekeeper import AHEAD_SECONDS
-from dispatcher.kernel.web import ANSWER_SECONDS
 from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
 
 WAIT_SECONDS = 2.0
 """How long a batch may wait behind others that are being printed."""
+
+CHAT_BATCHES, CHAT_BATCH = 2, 100
+CHAT_SECONDS = 6.0
+"""One attempt to send; the chat sender itself gives up after 5 s."""
+CHAT_BACKOFF_BASE, CHAT_BACKOFF_CAP = 1.0, 60.0
 
 
 def webhook_terms(config: LiveConfig) -> Terms:
@@ -93,16 +99,36 @@ CONSOLE = Lane("console", console_terms)
 SELDOM_SECONDS = 1.0
 """How often a lane looks where most of what comes in is known at once, because this process has put it in."""
 FAR_AHEAD_SECONDS = SELDOM_SECONDS + AHEAD_SECONDS
-"""So a message is found in time by the look before."""
+"""So what comes in by itself is found in time by the look before."""
+
+
+def chat_terms(config: LiveConfig) -> Terms:
+    """What live config says about the lane of chat messages for later."""
+    return Terms(
+        pace=each_at_its_time(auto_sending=config.auto_sending),
+        target="chat",
+        concurrency=CHAT_BATCHES,
+        batch_size=CHAT_BATCH,
+        keeps_time=True,
+        attempt_seconds=CHAT_SECONDS,
+        lease_seconds=FAR_AHEAD_SECONDS + WAIT_SECONDS + CHAT_SECONDS + LEASE_MARGIN_SECONDS,
+        max_attempts=config.max_attempts,
+        backoff_base=CHAT_BACKOFF_BASE,
+        backoff_cap=CHAT_BACKOFF_CAP,
+        retry_after_cap=0.0,
+        breaker_failures=0,
+        hold_uncertain=False,  # sent again, it is found to be there
+    )
+
+
+CHAT = Lane(CHAT_LANE, chat_terms)
 
 
 def push_terms(config: LiveConfig) -> Terms:
     """What live config says about the push lane. Much of it is what it says about the webhook."""
+    blocked = None if is_pushing(config) else "push_webhook_url is not set: nobody is called"
     return Terms(
-        pace=each_at_its_time(
-            auto_sending=config.auto_sending,
-            blocked=None if config.push_webhook_url else "push_webhook_url is not set: nobody is called",
-        ),
+        pace=each_at_its_time(auto_sending=config.auto_sending, blocked=blocked),
         target=_push_target(config),
         concurrency=config.webhook_concurrency,
         attempt_seconds=config.webhook_timeout,
@@ -132,32 +158,8 @@ def open_push(config: LiveConfig) -> WebhookChannel:
     return WebhookChannel(_push_target(config), concurrency=config.webhook_concurrency, body=object_body)
 
 
-PUSH = Lane(push.LANE, push_terms)
-
-CHAT_BATCH, CHAT_BATCHES = 100, 4
-
-
-def chat_terms(config: LiveConfig) -> Terms:
-    """What live config says about the lane of chat messages for later."""
-    return Terms(
-        pace=each_at_its_time(auto_sending=config.auto_sending),
-        target="chat",
-        concurrency=CHAT_BATCHES,
-        batch_size=CHAT_BATCH,
-        keeps_time=True,
-        attempt_seconds=ANSWER_SECONDS,
-        lease_seconds=FAR_AHEAD_SECONDS + WAIT_SECONDS + ANSWER_SECONDS + LEASE_MARGIN_SECONDS,
-        max_attempts=config.max_attempts,
-        backoff_base=0.1,
-        backoff_cap=5.0,
-        retry_after_cap=0.0,
-        breaker_failures=0,
-        hold_uncertain=False,  # attempted twice it is sent once: there is nothing to decide
-    )
-
-
-CHAT = Lane(schedule.LANE, chat_terms)
-LANES = (WEBHOOK, CONSOLE, PUSH, CHAT)
+PUSH = Lane(PUSH_LANE, push_terms)
+LANES = (WEBHOOK, CONSOLE, CHAT, PUSH)
 REPEATABLE = frozenset({CHAT.name})
 """Lanes in which two attempts are one message."""
 

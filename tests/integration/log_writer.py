@@ -50,7 +50,7 @@ def main(folder: Path, name: str, lines: int) -> None:
         files.write(f"{name} {written} {'.' * (written * 37 % 300)}|", error=written % 10 == 0)
         written += 1
         if written % BURST == 0:
-            time.sleep(0.001)  # leaves something of the machine to those who zip
+            time.sleep(0.002)  # leaves something of the machine to those who zip
 
     with kept_up(files, keep_days=3650, every=0.01):
         write()

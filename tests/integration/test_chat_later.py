@@ -1,104 +1,59 @@
-"""Chat messages for later: what the channel of their lane makes of them, and who may see and call them off."""
+"""Chat messages for later: whose they are, and that a repeat is none however long the service was down."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
+from tests.integration.chatting import Talk, talking
+from tests.integration.plans import read
 
-from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected
-from dispatcher.chat.channel import ConversationChannel
-from dispatcher.chat.happened import nobody
-from dispatcher.chat.open_dm import Pairs
-from dispatcher.chat.schedule import recipient, schedule
+from dispatcher.channels.contract import Delivered, Envelope, Outcome
+from dispatcher.chat.channel import SENT_BEFORE, ConversationChannel
+from dispatcher.chat.schedule import LANE, recipient, schedule
 from dispatcher.chat.seat import find_seat
-from dispatcher.chat.send import NewChatMessage, Sender
-from dispatcher.chat.waiting import call_off, waiting
-from dispatcher.kernel.clock import utc_now
+from dispatcher.chat.send import NewChatMessage
+from dispatcher.chat.waiting import WAITING, call_off, waiting
+from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, NotFoundError
-from dispatcher.kernel.lifecycle import background
 
-
-@asynccontextmanager
-async def channel_on(pool: Pool) -> AsyncIterator[ConversationChannel]:
-    sender = Sender(pool, nobody)
-    async with background("chat sender", sender.run):
-        yield ConversationChannel(pool, sender)
+LATER = timedelta(hours=1)
 
 
 @pytest.fixture
-async def channel(pool: Pool) -> AsyncIterator[ConversationChannel]:
-    async with channel_on(pool) as opened:
-        yield opened
+async def talk(pool: Pool) -> AsyncIterator[Talk]:
+    async with talking(pool, "alice", "bob") as running:
+        yield running
 
 
-@pytest.fixture
-async def dm(pool: Pool) -> int:
-    await pool.execute("INSERT INTO users (id) SELECT unnest(ARRAY['alice', 'bob'])")
-    return await Pairs(pool, nobody).open("alice", "bob")
-
-
-def envelope(placed: str, *, attempt: int = 1, id_: int = 7) -> Envelope:
-    return Envelope(id_, placed, "later", attempt, "c-1")
-
-
-async def outcome(channel: ConversationChannel, one: Envelope) -> Outcome:
-    (found,) = await channel.deliver_batch([one], seconds=5)
+async def outcome(talk: Talk, placed: str, *, attempt: int) -> Outcome | None:
+    channel = ConversationChannel(talk.sender, talk.pool)
+    envelope = Envelope(7, placed, "later", attempt, "c-1")
+    (found,) = await channel.deliver_batch([envelope], until=elapsed() + 5)
     return found
 
 
-async def test_attempted_twice_it_is_one_message(pool: Pool, channel: ConversationChannel, dm: int) -> None:
-    placed = recipient(dm, "alice")
-    first = await outcome(channel, envelope(placed))
-    assert isinstance(first, Delivered)
-    assert await outcome(channel, envelope(placed)) == first, "by a replica that does not know"
-    assert await outcome(channel, envelope(placed, attempt=2)) == first
-    assert await outcome(channel, envelope(placed, id_=8)) != first
-    assert await pool.fetchval("SELECT count(*) FROM chat_messages") == 2
-
-
-async def test_a_repeat_is_none_however_long_the_service_was_down(
-    pool: Pool, channel: ConversationChannel, dm: int
-) -> None:
-    placed = recipient(dm, "alice")
-    first = await outcome(channel, envelope(placed))
+async def test_a_repeat_is_none_however_long_the_service_was_down(talk: Talk) -> None:
+    placed = recipient(await talk.pairs.open("alice", "bob"), "alice")
+    first = await outcome(talk, placed, attempt=1)
     two_days = 2 * 86_400_000 << 20
-    await pool.execute("UPDATE chat_messages SET id = id - $1", two_days)
-    await pool.execute("UPDATE conversations SET last_id = last_id - $1", two_days)
-    again = await outcome(channel, envelope(placed, attempt=2))
+    await talk.pool.execute("UPDATE chat_messages SET id = id - $1", two_days)
+    await talk.pool.execute("UPDATE conversations SET last_id = last_id - $1", two_days)
+    again = await outcome(talk, placed, attempt=2)
     assert isinstance(first, Delivered)
     assert isinstance(again, Delivered)
     assert first.at - again.at == timedelta(days=2)
-    assert await pool.fetchval("SELECT count(*) FROM chat_messages") == 1
+    assert await talk.pool.fetchval("SELECT count(*) FROM chat_messages") == 1
 
 
-@pytest.mark.parametrize(
-    "placed", ["17", "17/", "/alice", "x/alice", "²/alice", f"{2**64}/alice", "999999/alice"]
-)
-async def test_what_no_conversation_is_for_is_refused(channel: ConversationChannel, placed: str) -> None:
-    assert isinstance(await outcome(channel, envelope(placed)), Rejected)
-
-
-async def test_who_is_gone_sends_nothing_any_more(pool: Pool, channel: ConversationChannel, dm: int) -> None:
-    await pool.execute("UPDATE conversations SET closed_at = now()")
-    assert isinstance(await outcome(channel, envelope(recipient(dm, "alice"))), Rejected)
-    await pool.execute("UPDATE members SET left_seq = 0 WHERE user_id = 'alice'")
-    assert isinstance(await outcome(channel, envelope(recipient(dm, "alice"))), Rejected)
-
-
-async def test_ones_own_are_listed_and_called_off(pool: Pool, dm: int) -> None:
-    told: list[datetime] = []
-    in_an_hour = utc_now() + timedelta(hours=1)
-    soon = NewChatMessage(dm, "alice", "second", "c-2")
-    first = await schedule(pool, NewChatMessage(dm, "alice", "first"), in_an_hour, arrived=told.append)
-    second = await schedule(pool, soon, in_an_hour + timedelta(hours=1), arrived=told.append)
-    assert await schedule(pool, soon, in_an_hour) == type(second)(second.message_id, repeated=True)
-    assert told == [in_an_hour, in_an_hour + timedelta(hours=1)]
-    alice, bob = await find_seat(pool, dm, "alice"), await find_seat(pool, dm, "bob")
-    assert [(one.message_id, one.content) for one in await waiting(pool, alice)] == [
-        (first.message_id, "first"),
-        (second.message_id, "second"),
+async def test_ones_own_are_listed_and_called_off(talk: Talk) -> None:
+    pool, pair, at = talk.pool, await talk.pairs.open("alice", "bob"), utc_now() + LATER
+    second = await schedule(pool, {}, NewChatMessage(pair, "alice", "second"), at + LATER)
+    first = await schedule(pool, {}, NewChatMessage(pair, "alice", "first"), at)
+    alice, bob = await find_seat(pool, pair, "alice"), await find_seat(pool, pair, "bob")
+    assert [(one.message_id, one.content, one.at) for one in await waiting(pool, alice)] == [
+        (first.message_id, "first", at),
+        (second.message_id, "second", at + LATER),
     ]
     assert await waiting(pool, bob) == []
     with pytest.raises(NotFoundError):
@@ -111,3 +66,31 @@ async def test_ones_own_are_listed_and_called_off(pool: Pool, dm: int) -> None:
     )
     with pytest.raises(ConflictError):
         await call_off(pool, alice, second.message_id)
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_looking_for_them_reads_what_is_theirs(talk: Talk, mode: str) -> None:
+    pair = await talk.pairs.open("alice", "bob")
+    for _ in range(3):
+        await talk.say(pair, "alice", client_id="scheduled:7")
+    await talk.pool.execute(
+        """
+        WITH others AS (
+            INSERT INTO messages (lane, recipient_phone, content, deliver_at)
+            SELECT $1, n || '/alice', 'x', now() + interval '1 day' FROM generate_series(1000, 4000) n
+        )
+        INSERT INTO chat_messages (conversation_id, id, seq, sender_id, client_id, content)
+        SELECT 1000 + n, m.id, 1, 'alice', 'scheduled:7', 'x'
+        FROM generate_series(1, 3000) n, (SELECT max(id) AS id FROM chat_messages) m
+        """,
+        LANE,
+    )
+    await schedule(talk.pool, {}, NewChatMessage(pair, "alice", "mine"), utc_now() + LATER)
+    async with talk.pool.acquire() as connection:
+        await connection.execute("ANALYZE")
+        listed = await read(connection, WAITING, [LANE, recipient(pair, "alice")], mode)
+        listed.must(index="messages_pending_recipient", rows=1, buffers=20)
+        sent = await read(connection, SENT_BEFORE, [pair, "alice", "scheduled:7"], mode)
+        assert "Seq Scan" not in sent.kinds
+        assert sent.rows <= 3
+        assert sent.buffers <= 40

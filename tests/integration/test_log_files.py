@@ -144,6 +144,44 @@ async def test_an_idle_process_lets_go_of_yesterday(tmp_path: Path, clock: Share
         await eventually(zipped, seconds=5, what="all that it has written is zipped")
 
 
+RACED = """
+import fcntl, os, sys
+from pathlib import Path
+from dispatcher.kernel.log_files import LogFiles
+
+logs, held = Path(sys.argv[1]), []
+now = before = 1795564799
+
+def hook(event, arguments):
+    global now
+    if event == "fcntl.flock" and now == before:
+        now += 1
+        (path,) = logs.iterdir()
+        if sys.argv[2] == "deleted":
+            path.unlink()
+        else:
+            held.append(os.open(path, os.O_RDONLY))
+            fcntl.flock(held[0], fcntl.LOCK_EX)
+
+sys.addaudithook(hook)
+LogFiles(logs, seconds=lambda: now).write("a 0 |", error=False)
+"""
+
+
+@pytest.mark.parametrize("what", ["deleted", "locked"])
+def test_a_file_that_the_archive_takes_between_opening_and_locking_is_not_written_to(
+    tmp_path: Path, what: str
+) -> None:
+    logs = tmp_path / "logs"
+    ran = subprocess.run(
+        [sys.executable, "-c", RACED, str(logs), what], check=True, capture_output=True, timeout=30
+    )
+    assert ran.stdout == b""
+    assert (logs / "dispatcher-2026-11-25.log").read_text() == "a 0 |\n"
+    assert (logs / "dispatcher-2026-11-24.log").exists() == (what == "locked")
+    assert found(logs, EVERYTHING) == ["a 0"]
+
+
 DIES = """
 import os, sys
 from datetime import date

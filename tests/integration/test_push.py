@@ -16,7 +16,7 @@ from dispatcher.chat.happened import nobody
 from dispatcher.chat.mark import Mark, Marks, mark
 from dispatcher.chat.mute import mute
 from dispatcher.chat.open_dm import Pairs
-from dispatcher.chat.push import BACK, CALL, CLAIM, CONVERSATIONS_AT_ONCE, EVER, FORGET, Push
+from dispatcher.chat.push import BACK, CALL, CLAIM, CONVERSATIONS_AT_ONCE, EVER, FORGET, Push, is_pushing
 from dispatcher.chat.send import NewChatMessage, Sender
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background
@@ -87,7 +87,7 @@ async def talking(pool: Pool, *, pushing: bool = True) -> AsyncIterator[Talk]:
     url = "http://127.0.0.1:9/" if pushing else None
     live = Live(Snapshot(LiveConfig(push_webhook_url=url, push_after=AFTER.total_seconds()), None))
     push = Push(pool, live, called=lambda: None)
-    sender = Sender(pool, nobody, pushing=lambda: push.pushing)
+    sender = Sender(pool, nobody, pushing=lambda: is_pushing(live.value))
     async with background("chat sender", sender.run):
         yield Talk(pool, sender, push)
 

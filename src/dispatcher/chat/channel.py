@@ -7,6 +7,7 @@ from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected,
 from dispatcher.chat.ids import sent_at
 from dispatcher.chat.schedule import due
 from dispatcher.chat.send import NewChatMessage, Sender
+from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import NOT_NOW, Pool
 from dispatcher.kernel.errors import DispatcherError
 
@@ -18,12 +19,18 @@ class ConversationChannel:
 
     problem: str | None = None
 
-    def __init__(self, pool: Pool, sender: Sender) -> None:
-        self._pool, self._sender = pool, sender
+    def __init__(self, sender: Sender, pool: Pool) -> None:
+        self._sender, self._pool = sender, pool
 
-    async def deliver_batch(self, envelopes: Sequence[Envelope], *, seconds: float) -> Sequence[Outcome]:
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         """Send these, in this order; an outcome for each."""
+        seconds = until - elapsed()
+        if seconds <= 0:
+            return [None] * len(envelopes)
         return await asyncio.gather(*(self._deliver(one, seconds) for one in envelopes))
+
+    def give_up(self) -> None:
+        """Nothing: the sender answers within seconds, whatever Postgres does."""
 
     async def _deliver(self, envelope: Envelope, seconds: float) -> Outcome:
         new = due(envelope.message_id, envelope.recipient, envelope.content)

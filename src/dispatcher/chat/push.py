@@ -109,6 +109,11 @@ SELECT extract(epoch FROM min(since) + $1::interval - clock_timestamp())::float8
 """
 
 
+def is_pushing(config: LiveConfig) -> bool:
+    """Whether anybody is called at all."""
+    return config.push_webhook_url is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A conversation that was claimed to be looked at."""
@@ -150,11 +155,6 @@ class Push:
         self._whole_again_at = 0.0
         live.signal(self._changed)
 
-    @property
-    def pushing(self) -> bool:
-        """Whether anybody is called at all."""
-        return self._live.value.push_webhook_url is not None
-
     async def run(self) -> None:
         """Call those who are behind, forever, through any outage of Postgres."""
         failures = 0
@@ -162,7 +162,7 @@ class Push:
             self._changed.clear()
             wait = AT_MOST_SECONDS
             try:
-                if self.pushing:
+                if is_pushing(self._live.value):
                     wait = await self.once()
                 failures = 0
             except UNAVAILABLE as error:

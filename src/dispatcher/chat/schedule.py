@@ -5,7 +5,6 @@ it with a `client_id` made of the message's id: attempted twice, it is sent once
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +13,7 @@ from dispatcher.chat.send import NewChatMessage
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, NotFoundError
+from dispatcher.messages.arrived import Arrived, tell
 from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, keep_answers
 from dispatcher.messages.insert import NewMessage, insert
 
@@ -39,10 +39,8 @@ def is_later(timestamp: datetime | None) -> bool:
     return timestamp is not None and timestamp > utc_now() + TOLERANCE
 
 
-async def schedule(
-    pool: Pool, new: NewChatMessage, at: datetime, *, arrived: Callable[[datetime], None] = lambda _: None
-) -> Scheduled:
-    """Have it sent at that time. `arrived` is told of the time after the commit.
+async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: datetime) -> Scheduled:
+    """Have it sent at that time; `arrived` is told of it.
 
     Raises:
         NotFoundError: There is no such conversation, as far as the sender may know.
@@ -63,7 +61,7 @@ async def schedule(
         (id_,) = await insert(connection, [waiting])
         if key:
             await keep_answers(connection, {key.key: Answer(202, str(id_).encode())})
-    arrived(at)
+    tell(arrived, [waiting], at)
     return Scheduled(id_, repeated=False)
 
 

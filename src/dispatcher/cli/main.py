@@ -33,6 +33,7 @@ COMMANDS = {
     "start": Entry("dispatcher.cli.switch", "start", "Start sending, on every replica.", _OPERATE),
     "stop": Entry("dispatcher.cli.switch", "stop", "Stop sending, on every replica.", _OPERATE),
     "config": Entry("dispatcher.cli.config", "config", "Read and change the live configuration.", _OPERATE),
+    "token": Entry("dispatcher.cli.token", "token", "Make a user's token, to try chat out.", _OPERATE),
     "psql": Entry("dispatcher.cli.psql", "app", "Open the database in psql.", _OPERATE),
     "version": Entry("dispatcher.cli.version", "version", "Print the version.", _OPERATE),
 }

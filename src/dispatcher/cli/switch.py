@@ -10,7 +10,7 @@ from dispatcher.cli.console import out
 Lane = Annotated[
     str | None,
     typer.Option(
-        "--lane", help="Only this lane: webhook, console, push or chat.", show_default="all of them"
+        "--lane", help="Only this lane: webhook, console, chat or push.", show_default="all of them"
     ),
 ]
 
