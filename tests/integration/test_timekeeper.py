@@ -179,6 +179,7 @@ async def test_after_a_failure_nothing_is_begun_for_the_backoff(pool: Pool, redi
     async with cluster.replica("a") as one:
         one.console.failure = Retry("torn", maybe_delivered=True)
         ids = await put_timed(pool, 5, due_in=0.4, apart=0.03)
+        await until(lambda: len(one.console.batches) == 1)
         await until_true(lambda: all_are(pool, "pending"))
         async with cluster.replica("b") as other:
             await until(lambda: sorted(other.console.ids) == ids)
