@@ -1,6 +1,6 @@
 """The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +14,10 @@ from fastapi.responses import RedirectResponse
 from dispatcher import __version__
 from dispatcher.channels.webhook import Target, WebhookChannel
 from dispatcher.chat.caller import Callers
-from dispatcher.chat.happened import Tell, nobody
 from dispatcher.chat.jwks import PublishedKeys
+from dispatcher.chat.live.endpoint import PATHS as SOCKET_PATHS
+from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.live import Live
 from dispatcher.chat.months import keep_months
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
@@ -91,6 +93,8 @@ class Application:
     pool: Pool
     stop_claiming: Callable[[], None]
     """Claim nothing more, at once; what is being sent goes on. The first thing that a shutdown does."""
+    drain: Callable[[], Awaitable[None]]
+    """Send the sockets away, a few at a time, so that they do not all come back at once. The second thing."""
 
 
 def webhook_terms(config: LiveConfig) -> Terms:
@@ -204,7 +208,9 @@ async def running(
         api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
         key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
         if key is not None:
-            api.add_middleware(OperatorOnly, key=key, exact=OPEN, below=(f"{CHAT_PREFIX}/",))
+            api.add_middleware(
+                OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",)
+            )
         api.add_middleware(Correlation)
 
         def blocked() -> str | None:
@@ -228,12 +234,20 @@ async def running(
                 blocked=blocked,
             )
         )
-        api.include_router(
-            await stack.enter_async_context(_chat(chat_pool, settings=settings, key=key, tell=nobody))
+        live = Live(
+            *(chat_pool, redis, addresses.redis_url),
+            password=_secret(settings),
+            db=settings.redis_db,
+            replica=replica,
         )
+        chat, sockets = await stack.enter_async_context(_chat(chat_pool, live, settings=settings, key=key))
+        api.include_router(chat)
+        api.router.routes.extend(sockets.routes())
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
-        yield Application(api, pool, ticker.stop)
+        yield Application(
+            api, pool, ticker.stop, drain=lambda: sockets.drain(seconds=settings.shutdown_timeout / 3)
+        )
 
 
 @asynccontextmanager
@@ -271,9 +285,9 @@ async def _delivering(
 
 @asynccontextmanager
 async def _chat(
-    pool: Pool, *, settings: Settings, key: ApiKey | None, tell: Tell
-) -> AsyncIterator[APIRouter]:
-    """The routes of chat, and what they stand on."""
+    pool: Pool, live: Live, *, settings: Settings, key: ApiKey | None
+) -> AsyncIterator[tuple[APIRouter, Endpoint]]:
+    """The routes of chat and its sockets, and what they stand on."""
     async with AsyncExitStack() as stack:
         tokens = None
         if settings.token_secret is not None:
@@ -282,18 +296,22 @@ async def _chat(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
-        sender = Sender(pool, tell)
+        sender, pairs = Sender(pool, live.tell), Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
-        yield chat_routes(
+        sockets = await stack.enter_async_context(
+            live.running(sender, pairs, tokens=tokens, key=key, origins=settings.chat_origins)
+        )
+        routes = chat_routes(
             ChatParts(
                 pool=pool,
                 callers=Callers(tokens=tokens, key=key),
                 sender=sender,
-                pairs=Pairs(pool, tell),
-                tell=tell,
+                pairs=pairs,
+                tell=live.tell,
                 schedule=None,  # until an engine works off the lane `chat`
             )
         )
+        yield routes, sockets
 
 
 def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:

@@ -51,6 +51,10 @@ def _endpoints(value: object) -> object:
     return tuple(_endpoint(str(item)) for item in parsed)
 
 
+def _listed(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
 def _endpoint(text: str) -> str:
     """`host:port`, `http://` before it or not; what more is asked for would be left out, so it is refused."""
     try:
@@ -122,6 +126,9 @@ class Settings(BaseModel):
     )
     token_audience: str | None = Field(None, alias="APP_TOKEN_AUDIENCE", examples=["dispatcher"])
     token_issuer: str | None = Field(None, alias="APP_TOKEN_ISSUER", examples=["https://id.example.com/"])
+    chat_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), alias="APP_CHAT_ORIGINS", examples=["https://chat.example.com"]
+    )
     trusted_network: bool = Field(default=False, alias="APP_TRUSTED_NETWORK", examples=["false"])
     idle_timeout: Duration = Field(60.0, alias="APP_SERVER_IDLE_TIMEOUT", examples=["60s"])
     shutdown_timeout: Duration = Field(15.0, alias="APP_SERVER_SHUTDOWN_TIMEOUT", examples=["15s"])

@@ -67,7 +67,9 @@ async def test_models_and_migrations_agree(db_url: str) -> None:
 
 def is_whole_table(name: str | None, kind: str, _: object) -> bool:
     """The parts of a partitioned table have what the whole has, and indexes that `test_plans.py` looks at."""
-    return kind != "table" or name is None or not name.startswith(("messages_", "attempts_", "chat_messages_"))
+    return (
+        kind != "table" or name is None or not name.startswith(("messages_", "attempts_", "chat_messages_"))
+    )
 
 
 async def test_a_state_that_does_not_exist_has_no_place(pool: Pool) -> None:

@@ -1,5 +1,6 @@
 """Runs the service and its HTTP server until a signal, then shuts both down in order."""
 
+import asyncio
 import gc
 import socket
 import ssl
@@ -8,8 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from dispatcher.app import Addresses, Application, running
+from dispatcher.chat.live.endpoint import ABORT
+from dispatcher.chat.live.live import PING_SECONDS
+from dispatcher.chat.live.protocol import MAX_FRAME_BYTES
 from dispatcher.cli.interrupts import Interrupts
 from dispatcher.kernel.errors import StartupError
 from dispatcher.settings import Settings
@@ -26,6 +32,15 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Sockets(WebSocketsSansIOProtocol):
+    """Uvicorn's, which waits for as long as TCP does for a client that takes nothing any more: ours may be ended."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][ABORT] = self.transport.abort  # type: ignore[assignment]  # ours to add
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -85,6 +100,11 @@ async def serve(
             access_log=False,
             timeout_keep_alive=int(settings.idle_timeout),
             timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout)),
+            ws=_Sockets,
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,  # a window a socket is more memory than all the rest of it
             ssl_certfile=str(settings.https_cert) if settings.use_https else None,
             ssl_keyfile=str(settings.https_key) if settings.use_https else None,
         )
@@ -93,10 +113,17 @@ async def serve(
         except (OSError, ssl.SSLError) as error:
             raise StartupError(f"HTTPS_CERT_PATH, HTTPS_KEY_PATH: cannot use them: {error}") from error
         server = _Server(config)
+        leaving = set[asyncio.Task[None]]()  # the event loop alone would let it be collected while it runs
+
+        async def leave() -> None:
+            try:
+                await application.drain()
+            finally:
+                server.should_exit = True
 
         def stop() -> None:
             application.stop_claiming()
-            server.should_exit = True
+            leaving.add(asyncio.create_task(leave()))
 
         interrupt.now_stop(stop)
         on_ready(application)

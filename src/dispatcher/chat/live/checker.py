@@ -1,0 +1,81 @@
+"""Checker: compares what was passed on with what Postgres has. Redis may lose anything at any time; this finds it."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from dispatcher.chat.happened import Marked
+from dispatcher.chat.live import snapshot
+from dispatcher.chat.live.filler import Filler
+from dispatcher.chat.live.following import Following
+from dispatcher.chat.live.hub import Hub
+from dispatcher.kernel.backoff import delay
+from dispatcher.kernel.clock import wait_for
+from dispatcher.kernel.db import TROUBLE, Pool
+
+log = structlog.get_logger()
+
+CHECK_SECONDS = 8.0
+"""Between two checks, up to a quarter more: how late a message is at most when its publication was lost."""
+DEAF_SECONDS = 0.5
+"""The same while nothing comes from Redis at all."""
+AT_ONCE = 1000
+"""Conversations, or users, a statement."""
+
+
+class Checker:
+    """Checks."""
+
+    def __init__(
+        self, pool: Pool, hub: Hub, filler: Filler, following: Following, *, deaf: Callable[[], bool]
+    ) -> None:
+        self._pool, self._hub, self._filler, self._following, self._deaf = pool, hub, filler, following, deaf
+        self._asked = asyncio.Event()
+
+    def soon(self) -> None:
+        """Check at once, and not only when it is time."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Check, forever."""
+        while True:
+            seconds = DEAF_SECONDS if self._deaf() else CHECK_SECONDS
+            await wait_for(self._asked, delay(1, base=seconds, cap=seconds))
+            self._asked.clear()
+            try:
+                await self.check()
+            except TROUBLE as error:
+                log.warning("chat_positions_unchecked", error=str(error) or type(error).__name__)
+
+    async def check(self) -> None:
+        """Have everything fetched that was not passed on."""
+        ids = list(self._hub.streams)
+        for first in range(0, len(ids), AT_ONCE):
+            await self._check_streams(ids[first : first + AT_ONCE])
+        users = list(self._hub.users)
+        for first in range(0, len(users), AT_ONCE):
+            await self._check_users(users[first : first + AT_ONCE])
+
+    async def _check_streams(self, ids: list[int]) -> None:
+        heads = await snapshot.heads(self._pool, ids)
+        pairs = [id_ for id_ in ids if (one := self._hub.streams.get(id_)) is not None and one.pair]
+        for id_, (seq, change) in heads.items():
+            stream = self._hub.streams.get(id_)
+            if stream is None:
+                continue
+            stream.known = max(stream.known, seq)
+            stream.change_known = max(stream.change_known, change)
+            if stream.missing or stream.missing_changes:
+                self._filler.want(stream)
+        if pairs:
+            for conversation_id, user_id, delivered, read in await snapshot.marks(self._pool, pairs):
+                self._hub.marked(Marked(conversation_id, user_id, delivered, read))
+
+    async def _check_users(self, user_ids: list[str]) -> None:
+        found = await snapshot.memberships(self._pool, user_ids)
+        for user_id in user_ids:
+            local = self._hub.users.get(user_id)
+            now = found.get(user_id, (0, 0, 0))
+            if local is not None and local.memberships != now and now[0] <= snapshot.MAX_FOLLOWED:
+                self._following.look_again(user_id)

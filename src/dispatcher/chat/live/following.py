@@ -1,0 +1,167 @@
+"""Following: who of this replica's users is in which conversation, and where a socket that comes begins.
+
+First subscribe, then look: what happens in between comes twice and is dropped the second time, and nothing is missed.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from dispatcher.chat.live import frames, snapshot
+from dispatcher.chat.live.channels import Channels, of_group, of_user
+from dispatcher.chat.live.filler import Behind, Filler
+from dispatcher.chat.live.hub import Hub, Local
+from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.snapshot import Standing
+from dispatcher.chat.live.stream import Stream
+from dispatcher.kernel.clock import pause
+from dispatcher.kernel.db import TROUBLE, Pool
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Where a socket begins."""
+
+    standings: Sequence[Standing]
+    behind: Sequence[Behind]
+    """What it is to be caught up with; all of these are held back for it until then."""
+
+
+class Following:
+    """Keeps the hub's users in the right streams."""
+
+    def __init__(self, pool: Pool, hub: Hub, channels: Channels, filler: Filler) -> None:
+        self._pool, self._hub, self._channels, self._filler = pool, hub, channels, filler
+        self._stale: set[str] = set()
+        self._introductions: list[tuple[Listener, Standing]] = []
+        self._woken = asyncio.Event()
+
+    async def attach(self, listener: Listener, positions: Mapping[int, tuple[int, int]]) -> Attached:
+        """Let a socket in that has its conversations up to these positions, and those it does not name up to now.
+
+        Raises one of TROUBLE when Postgres does not answer.
+        """
+        user_id = listener.user_id
+        local = self._hub.users.setdefault(user_id, Local())
+        local.holders += 1
+        if local.holders == 1:
+            self._channels.keep([of_user(user_id)])
+        try:
+            standings = await self._look(user_id, local)
+        except BaseException:
+            self._leave(user_id, local)
+            raise
+        behind = []
+        for one in standings:
+            seat, stream = one.seat, self._hub.streams[one.seat.conversation_id]
+            seq, change = positions.get(seat.conversation_id, (seat.last_seq, seat.last_change))
+            begins = Behind(
+                stream,
+                seq=min(seq, seat.last_seq),
+                change=min(change, seat.last_change),
+                joined_seq=seat.joined_seq,
+            )
+            if (begins.seq, begins.change) != (stream.seq, stream.change):
+                listener.hold(seat.conversation_id)
+                behind.append(begins)
+        local.listeners.append(listener)
+        return Attached(standings, behind)
+
+    def detach(self, listener: Listener) -> None:
+        """The socket is gone."""
+        local = self._hub.users[listener.user_id]
+        local.listeners.remove(listener)
+        self._leave(listener.user_id, local)
+
+    def look_again(self, user_id: str) -> None:
+        """The user may have come into a conversation, or out of one, without anybody having said so."""
+        self._stale.add(user_id)
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Look again at those who may be elsewhere, forever."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            stale, self._stale = self._stale, set()
+            for user_id in stale:
+                local = self._hub.users.get(user_id)
+                try:
+                    if local is not None:
+                        await self._look(user_id, local)
+                except TROUBLE as error:
+                    log.warning("chat_memberships_unknown", error=str(error) or type(error).__name__)
+                    self.look_again(user_id)
+                    await pause(RETRY_SECONDS)
+            introductions, self._introductions = self._introductions, []
+            for listener, one in introductions:
+                await self._introduce(listener, one)
+
+    async def _look(self, user_id: str, local: Local) -> Sequence[Standing]:
+        """The user's conversations; the hub has them follow exactly these from now on."""
+        groups = await snapshot.groups_of(self._pool, user_id)
+        names = [of_group(one) for one in groups if one not in local.following]
+        self._channels.keep(names)
+        try:
+            await self._channels.heard([of_user(user_id), *names])
+            standings = await snapshot.standings(self._pool, user_id)
+            self._reconcile(user_id, local, standings)
+        finally:
+            self._channels.release(names)
+        return standings
+
+    def _reconcile(self, user_id: str, local: Local, standings: Sequence[Standing]) -> None:
+        there = {one.seat.conversation_id: one for one in standings}
+        for id_ in local.following - there.keys():
+            self._hub.unfollow(user_id, id_)
+            frame = frames.conversation(id_, "left", [user_id], None)
+            for listener in local.listeners:
+                listener.frame(frame)
+        for id_, one in there.items():
+            stream = self._hub.streams.get(id_) or _stream(user_id, one)
+            if id_ in local.following and stream.followers.get(user_id) == one.seat.joined_seq:
+                continue
+            self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
+            for listener in local.listeners:  # they know nothing of it
+                listener.hold(id_)
+                self._introductions.append((listener, one))
+                self._woken.set()
+        local.memberships = snapshot.fingerprint(standings)
+
+    async def _introduce(self, listener: Listener, one: Standing) -> None:
+        """Tell a socket of a conversation that is new to it, and what has been said there."""
+        seat = one.seat
+        stream = self._hub.streams.get(seat.conversation_id)
+        if stream is None:
+            return
+        listener.frame(frames.conversation(seat.conversation_id, "opened", [listener.user_id], one))
+        begins = Behind(stream, seq=seat.joined_seq, change=seat.last_change, joined_seq=seat.joined_seq)
+        try:
+            await self._filler.catch_up(self._hub, listener, [begins])
+        except TROUBLE as error:
+            log.warning("chat_sockets_dropped", error=str(error) or type(error).__name__)
+            listener.lose()
+
+    def _leave(self, user_id: str, local: Local) -> None:
+        local.holders -= 1
+        if local.holders:
+            return
+        for id_ in list(local.following):
+            self._hub.unfollow(user_id, id_)
+        del self._hub.users[user_id]
+        self._channels.release([of_user(user_id)])
+
+
+def _stream(user_id: str, one: Standing) -> Stream:
+    seat = one.seat
+    pair = None if seat.peer is None else (user_id, seat.peer)
+    stream = Stream(seat.conversation_id, pair, seat.last_seq, seat.last_change)
+    if seat.peer is not None and one.peer_marks is not None:
+        stream.marks = {user_id: (seat.delivered_seq, seat.read_seq), seat.peer: one.peer_marks}
+    return stream

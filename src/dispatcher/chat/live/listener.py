@@ -1,0 +1,98 @@
+"""Listener: one socket as the hub sees it, with what waits for it."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from dispatcher.chat.live.outbox import Outbox
+
+MAX_HELD = 4096
+"""Frames that wait, over all conversations, until those in front of them have been fetched."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """Of a conversation that is being caught up with: what was passed on meanwhile, in its order."""
+
+    frames: list[tuple[bool, int, str]]
+
+
+class Listener:
+    """Where to put what one socket is to be told."""
+
+    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "lost", "outbox", "user_id")
+
+    def __init__(self, user_id: str, wake: Callable[[], None]) -> None:
+        """`wake` is called whenever something waits, or there is no room for it: then `full` is set."""
+        self.user_id, self._wake = user_id, wake
+        self.outbox = Outbox()
+        self.full = False
+        self.lost = False
+        self._held: dict[int, _Held] | None = None
+        self._held_count = 0
+        self._drained: asyncio.Event | None = None
+
+    async def room(self) -> None:
+        """Wait until the outbox is at most half full."""
+        while self.outbox.crowded:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            self._drained.clear()
+            await self._drained.wait()
+
+    def taken(self) -> None:
+        """Something was taken from the outbox."""
+        if self._drained is not None:
+            self._drained.set()
+
+    def frame(self, frame: str) -> None:
+        """A frame that must arrive."""
+        if not self.outbox.put(frame):
+            self.full = True
+        self._wake()
+
+    def of_stream(self, conversation_id: int, frame: str, *, number: int, is_change: bool) -> None:
+        """A message or a change of a conversation, in its turn."""
+        held = self._held.get(conversation_id) if self._held else None
+        if held is None:
+            self.frame(frame)
+            return
+        held.frames.append((is_change, number, frame))
+        self._held_count += 1
+        if self._held_count > MAX_HELD:
+            self.full = True
+            self._wake()
+
+    def receipt(self, conversation_id: int, user_id: str, marks: tuple[int, int]) -> None:
+        """How far a member has received and read."""
+        if not self.outbox.receipt(conversation_id, user_id, marks):
+            self.full = True
+        self._wake()
+
+    def passing(self, key: Hashable, frame: str) -> None:
+        """A frame that may be lost."""
+        self.outbox.passing(key, frame)
+        self._wake()
+
+    def lose(self) -> None:
+        """Something in front could not be fetched: the socket is to be closed, and comes back."""
+        self.lost = True
+        self._wake()
+
+    def hold(self, conversation_id: int) -> None:
+        """Keep what the conversation passes on from now until `let_go`."""
+        if self._held is None:
+            self._held = {}
+        self._held[conversation_id] = _Held([])
+
+    def let_go(self, conversation_id: int, *, seq: int, change: int) -> None:
+        """The socket has the conversation up to these: what was passed on behind them follows."""
+        held = self._held.pop(conversation_id) if self._held else None
+        if not self._held:
+            self._held = None
+        if held is None:
+            return
+        self._held_count -= len(held.frames)
+        for is_change, number, frame in held.frames:
+            if number > (change if is_change else seq):
+                self.frame(frame)

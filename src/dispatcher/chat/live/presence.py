@@ -1,0 +1,157 @@
+"""Presence: who has a socket on some replica. Kept in Redis with a lifetime, so that a killed replica's users go too.
+
+Never broadcast: a socket names whom it watches, of those its user has a conversation of two with. Without Redis a user
+is there when they are here.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from redis.asyncio import Redis
+
+from dispatcher.chat.live.channels import Channels, of_presence
+from dispatcher.chat.live.fanout import FanOut
+from dispatcher.chat.live.hub import Hub
+from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.passing import Came
+from dispatcher.kernel.clock import elapsed, unix_seconds, wait_for
+from dispatcher.kernel.redis import BoundedRedis
+
+LIFE_SECONDS = 60
+"""How long a user whose replica was killed still seems to be there."""
+REFRESH_SECONDS = 20.0
+GRACE_SECONDS = 3.0
+"""A user whose last socket is gone may be back at once."""
+AT_ONCE = 500
+
+
+class Presence:
+    """Says who is there."""
+
+    def __init__(
+        self, redis: BoundedRedis, hub: Hub, channels: Channels, fanout: FanOut, *, replica: str
+    ) -> None:
+        self._redis, self._hub, self._channels, self._fanout = redis, hub, channels, fanout
+        self._replica = replica
+        self._said: dict[str, bool] = {}
+        """Of each user that is watched here, what was said last."""
+        self._here: set[str] = set()
+        """Users of whom Redis has been told that they are here."""
+        self._leaving: dict[str, float] = {}
+        self._changed = asyncio.Event()
+
+    def changed(self, user_id: str) -> None:
+        """A first socket of the user has come, or the last has gone."""
+        if user_id not in self._hub.users:
+            self._leaving[user_id] = elapsed() + GRACE_SECONDS
+        self._changed.set()
+
+    async def watch(self, listener: Listener, user_ids: Sequence[str]) -> list[tuple[str, bool]]:
+        """Who of these is there; from now on the socket hears of changes. Those it may not watch are left out."""
+        self.unwatch(listener)
+        local = self._hub.users[listener.user_id]
+        pairs = [self._hub.streams[id_].pair for id_ in local.following]
+        peers = {user_id for pair in pairs if pair is not None for user_id in pair}
+        watched = sorted(set(user_ids) & peers)
+        self._channels.keep([of_presence(one) for one in watched])
+        for one in watched:
+            self._hub.watchers.setdefault(one, set()).add(listener)
+        await self._channels.heard([of_presence(one) for one in watched])
+        states = await self._look(watched)
+        self._said.update(states)
+        return states
+
+    def unwatch(self, listener: Listener) -> None:
+        """The socket no longer hears of anybody."""
+        watched = (
+            [one for one, by in self._hub.watchers.items() if listener in by] if self._hub.watchers else []
+        )
+        for one in watched:
+            self._hub.watchers[one].discard(listener)
+            if not self._hub.watchers[one]:
+                del self._hub.watchers[one]
+                self._said.pop(one, None)
+        self._channels.release([of_presence(one) for one in watched])
+
+    async def run(self) -> None:
+        """Tell Redis, and the watchers, forever."""
+        refreshed = elapsed()
+        while True:
+            soon = 0.5 if self._leaving else REFRESH_SECONDS
+            await wait_for(self._changed, soon)
+            self._changed.clear()
+            await self._come(set(self._hub.users) - self._here)
+            now = elapsed()
+            await self._go([one for one, at in self._leaving.items() if at <= now])
+            if now - refreshed >= REFRESH_SECONDS:
+                refreshed = now
+                await self._refresh(self._here)
+                for user_id, online in await self._look(list(self._hub.watchers)):
+                    if self._said.get(user_id) is not online:
+                        self._said[user_id] = online
+                        self._hub.happened(Came(user_id, online))
+
+    async def _come(self, user_ids: set[str]) -> None:
+        if not user_ids:
+            return
+        await self._refresh(user_ids)
+        self._here |= user_ids
+        for user_id in user_ids:
+            self._said[user_id] = True
+            self._fanout.tell(Came(user_id, online=True))
+
+    async def _go(self, user_ids: Sequence[str]) -> None:
+        for one in user_ids:
+            del self._leaving[one]
+        gone = [one for one in user_ids if one not in self._hub.users and one in self._here]
+        if not gone:
+            return
+        self._here.difference_update(gone)
+
+        async def remove(redis: "Redis") -> None:
+            async with redis.pipeline(transaction=False) as pipeline:
+                for one in gone:
+                    pipeline.zrem(self._key(one), self._replica)
+                await pipeline.execute()
+
+        await self._redis.call(remove)
+        for user_id, online in await self._look(gone):
+            if not online:
+                self._said.pop(user_id, None)
+                self._fanout.tell(Came(user_id, online=False))
+
+    async def _refresh(self, user_ids: Iterable[str]) -> None:
+        listed, until = list(user_ids), unix_seconds() + LIFE_SECONDS
+        for first in range(0, len(listed), AT_ONCE):
+            some = listed[first : first + AT_ONCE]
+
+            async def put(redis: "Redis", some: Sequence[str] = some) -> None:
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for one in some:
+                        pipeline.zadd(self._key(one), {self._replica: until})
+                        pipeline.expire(self._key(one), LIFE_SECONDS)
+                    await pipeline.execute()
+
+            await self._redis.call(put)
+
+    async def _look(self, user_ids: Sequence[str]) -> list[tuple[str, bool]]:
+        states: list[tuple[str, bool]] = []
+        now = unix_seconds()
+        for first in range(0, len(user_ids), AT_ONCE):
+            some = user_ids[first : first + AT_ONCE]
+
+            async def count(redis: "Redis", some: Sequence[str] = some) -> list[int]:
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for one in some:
+                        pipeline.zcount(self._key(one), now, "+inf")
+                    counts: list[int] = await pipeline.execute()
+                return counts
+
+            counts = await self._redis.call(count) or [0] * len(some)
+            states += [
+                (one, bool(there) or one in self._hub.users) for one, there in zip(some, counts, strict=True)
+            ]
+        return states
+
+    def _key(self, user_id: str) -> str:
+        return self._redis.key(f"chat:online:{user_id}")

@@ -1,0 +1,285 @@
+"""Session: one socket, from its hello to its close."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any
+
+import structlog
+from starlette.types import Receive, Send
+
+from dispatcher.chat.live import codes, frames, snapshot
+from dispatcher.chat.live.codes import Code
+from dispatcher.chat.live.door import MAX_OF_USER, Admitted, Bucket, Door
+from dispatcher.chat.live.filler import Filler
+from dispatcher.chat.live.following import Attached, Following
+from dispatcher.chat.live.hub import Hub
+from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.presence import Presence
+from dispatcher.chat.live.protocol import Frame, Hello, Refresh, parse
+from dispatcher.kernel.clock import elapsed, pause, utc_now
+from dispatcher.kernel.db import TROUBLE, Pool
+from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, UnavailableError
+
+log = structlog.get_logger()
+
+HELLO_SECONDS = 10.0
+SEND_SECONDS = 10.0
+"""How long one frame may wait for the client to make room; then the socket is closed."""
+CLOSE_SECONDS = 2.0
+FRAMES_PER_SECOND = 50.0
+FRAMES_AT_ONCE = 200
+"""A client that sends faster is read more slowly; it notices nothing else."""
+MAX_BAD_FRAMES = 20
+HELLO_LISTED = 200
+"""Conversations that a hello lists; GET /api/v1/conversations has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What all sessions share."""
+
+    pool: Pool
+    hub: Hub
+    door: Door
+    filler: Filler
+    following: Following
+    presence: Presence
+    ping_seconds: float
+
+
+Answer = Callable[["Session", Frame], Coroutine[Any, Any, None]]
+
+
+class Session:
+    """Reads frames, has them answered, and sends what waits in the outbox."""
+
+    __slots__ = (
+        "_abort", "_closing", "_expiry", "_flushing", "_receive", "_send", "_tasks", "listener", "parts", "typed",
+    )  # fmt: skip
+
+    def __init__(
+        self, parts: SessionParts, receive: Receive, send: Send, *, abort: Callable[[], None] | None
+    ) -> None:
+        """`abort` ends the connection at once, also when the client reads nothing any more."""
+        self.parts = parts
+        self._receive, self._send, self._abort = receive, send, abort
+        self._closing = False
+        self._flushing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self.listener: Listener
+        self.typed = 0.0
+        """When this socket last said that its user is typing."""
+
+    async def run(self, headers: Mapping[bytes, bytes], answer: Answer) -> None:
+        """Until the socket is closed, by whichever side."""
+        try:
+            hello = await self._hello()
+            if hello is None:
+                return
+            admitted = await self._admitted(hello, headers)
+            if admitted is None:
+                return
+            self.listener = Listener(admitted.user_id, self._wake)
+            await self._attached(hello, admitted, answer)
+        finally:
+            if self._expiry is not None:
+                self._expiry.cancel()
+            for task in [*self._tasks]:
+                if not self._closing:
+                    task.cancel()
+            if self._tasks:
+                await asyncio.wait([*self._tasks])
+
+    def close(self, code: Code) -> None:
+        """Close the socket, saying why; whoever reads it comes to its end."""
+        if not self._closing:
+            self._closing = True
+            self.start(self._close(code))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let it go on beside reading, no longer than the socket."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @property
+    def busy(self) -> int:
+        """How much goes on beside reading."""
+        return len(self._tasks)
+
+    async def one_done(self) -> None:
+        """Wait until something beside reading has ended."""
+        await asyncio.wait([*self._tasks], return_when=asyncio.FIRST_COMPLETED)
+
+    async def refresh(self, frame: Refresh, headers: Mapping[bytes, bytes] | None = None) -> None:
+        """A newer token, of the same user.
+
+        Raises:
+            DispatcherError: It is not good.
+        """
+        hello = Hello(type="hello", token=frame.token, user_id=self.listener.user_id)
+        self._expire(await self.parts.door.admit(hello, headers or {}))
+
+    async def _hello(self) -> Hello | None:
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            self.close(codes.NO_HELLO)
+            return None
+        if message["type"] == "websocket.disconnect":
+            return None
+        try:
+            frame = parse(message.get("text") or "")
+            if isinstance(frame, Hello):
+                return frame
+            problem = InvalidRequestError("the first frame is a hello")
+        except InvalidRequestError as error:
+            problem = error
+        await self._refuse(None, problem, codes.BAD_FRAME)
+        return None
+
+    async def _admitted(self, hello: Hello, headers: Mapping[bytes, bytes]) -> Admitted | None:
+        door, users = self.parts.door, self.parts.hub.users
+        try:
+            admitted = await door.admit(hello, headers)
+            if not await snapshot.is_user(self.parts.pool, admitted.user_id):
+                problem = InvalidRequestError(f"{admitted.user_id} is no user here yet")
+                await self._refuse(hello.id, problem, codes.NO_USER)
+                return None
+        except UnavailableError as error:
+            await self._refuse(hello.id, error, codes.UNAVAILABLE)
+        except DispatcherError as error:
+            await self._refuse(hello.id, error, codes.BAD_TOKEN)
+        except TROUBLE:
+            self.close(codes.UNAVAILABLE)
+        else:
+            local = users.get(admitted.user_id)
+            if local is None or local.holders < MAX_OF_USER:
+                return admitted
+            self.close(codes.TOO_MANY)
+        return None
+
+    async def _attached(self, hello: Hello, admitted: Admitted, answer: Answer) -> None:
+        parts, listener = self.parts, self.listener
+        positions = {int(id_): position for id_, position in hello.positions.items()}
+        try:
+            attached = await parts.following.attach(listener, positions)
+        except TROUBLE:
+            self.close(codes.UNAVAILABLE)
+            return
+        try:
+            listener.frame(_hello_frame(hello, admitted, attached, parts.ping_seconds))
+            parts.presence.changed(admitted.user_id)
+            self._expire(admitted)
+            if attached.behind:
+                self.start(self._catch_up(attached))
+            await self._read(answer)
+        finally:
+            parts.presence.unwatch(listener)
+            parts.following.detach(listener)
+            parts.presence.changed(admitted.user_id)
+
+    async def _catch_up(self, attached: Attached) -> None:
+        try:
+            await self.parts.filler.catch_up(self.parts.hub, self.listener, attached.behind)
+        except TROUBLE:
+            self.close(codes.UNAVAILABLE)
+
+    async def _read(self, answer: Answer) -> None:
+        bucket = Bucket(rate=FRAMES_PER_SECOND, most=FRAMES_AT_ONCE, now=elapsed())
+        bad = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if self._closing:
+                continue
+            if (seconds := bucket.take(elapsed())) > 0:
+                await pause(seconds)
+            id_ = None
+            try:
+                frame = parse(message.get("text") or "")
+                id_ = frame.id
+                await answer(self, frame)
+            except DispatcherError as error:
+                self.listener.frame(frames.error(id_, error))
+                bad += isinstance(error, InvalidRequestError)
+                if bad > MAX_BAD_FRAMES:
+                    self.close(codes.BAD_FRAME)
+            except TROUBLE:
+                unavailable = UnavailableError("Postgres does not answer at the moment; send it again")
+                self.listener.frame(frames.error(id_, unavailable))
+
+    def _wake(self) -> None:
+        if self.listener.full:
+            self.close(codes.SLOW)
+        elif self.listener.lost:
+            self.close(codes.UNAVAILABLE)
+        elif not self._flushing:
+            self._flushing = True
+            self.start(self._flush())
+
+    async def _flush(self) -> None:
+        outbox = self.listener.outbox
+        try:
+            while outbox and not self._closing:
+                taken = outbox.take(frames.receipts)
+                async with asyncio.timeout(SEND_SECONDS):
+                    for frame in taken:
+                        await self._send({"type": "websocket.send", "text": frame})
+                self.listener.taken()
+                if outbox:
+                    await pause(0)  # let others have their turn
+        except TimeoutError:
+            self.close(codes.SLOW)
+        except OSError:  # the client is gone; reading says so too
+            pass
+        finally:
+            self._flushing = False
+
+    async def _close(self, code: Code) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if code.reconnect:
+                    bye = frames.bye(code, after_ms=random.randint(0, 2000))  # noqa: S311 - spreads clients
+                    await self._send({"type": "websocket.send", "text": bye})
+                await self._send({"type": "websocket.close", "code": code.number, "reason": code.reason})
+        except TimeoutError:
+            if self._abort is not None:
+                self._abort()
+        except OSError:
+            pass
+
+    async def _refuse(self, id_: int | None, problem: DispatcherError, code: Code) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text": frames.error(id_, problem)})
+        except OSError:
+            return
+        self.close(code)
+
+    def _expire(self, admitted: Admitted) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if admitted.until is not None:
+            seconds = max(0.0, (admitted.until - utc_now()).total_seconds())
+            self._expiry = asyncio.get_running_loop().call_later(seconds, self.close, codes.EXPIRED)
+
+
+def _hello_frame(hello: Hello, admitted: Admitted, attached: Attached, ping_seconds: float) -> str:
+    listed = attached.standings[:HELLO_LISTED]
+    return frames.encode(
+        "hello",
+        id=hello.id,
+        session=token_hex(8),
+        user_id=admitted.user_id,
+        expires_at=admitted.until,
+        ping_seconds=ping_seconds,
+        conversations=[frames.standing_view(one) for one in listed],
+        more=len(attached.standings) > len(listed),
+    )
