@@ -1,6 +1,6 @@
 """A client of Dispatcher's chat: async, typed, connecting again by itself. It needs nothing else of Dispatcher's."""
 
-from dispatcher.client.api import ChatApi, Talk
+from dispatcher.client.api import ChatApi, Talk, chat_api
 from dispatcher.client.client import ChatClient
 from dispatcher.client.errors import ChatError, ClosedError, RefusedError, UnreachableError
 from dispatcher.client.events import (
@@ -29,5 +29,5 @@ from dispatcher.client.models import (
 __all__ = [
     "Arrived", "Changed", "ChatApi", "ChatClient", "ChatError", "ClosedError", "Connected", "Conversation",
     "Disconnected", "Event", "Member", "Message", "MessageReceipts", "Outdated", "Page", "Position", "Presence",
-    "Rearranged", "Receipts", "RefusedError", "Scheduled", "Talk", "Typing", "UnreachableError", "User",
+    "Rearranged", "Receipts", "RefusedError", "Scheduled", "Talk", "Typing", "UnreachableError", "User", "chat_api",
 ]  # fmt: skip

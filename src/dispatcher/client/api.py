@@ -1,6 +1,8 @@
 """ChatApi: everything that is asked rather than listened to, over REST, typed."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -14,6 +16,7 @@ from dispatcher.client.models import (
     Scheduled,
     User,
 )
+from dispatcher.client.token import TokenKeeper, TokenSource
 
 PAGE = 100
 """Messages of a page, at most."""
@@ -177,6 +180,29 @@ class ChatApi:
                 yield message
             if (before := page.older) is None:
                 return
+
+
+@asynccontextmanager
+async def chat_api(
+    url: str,
+    *,
+    token: TokenSource | None = None,
+    user_id: str | None = None,
+    api_key: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[ChatApi]:
+    """The API without a socket, for who only asks and sends; the arguments are those of `ChatClient`."""
+    http = Http(
+        url.rstrip("/"),
+        token=TokenKeeper(token),
+        user_id=user_id,
+        api_key=api_key,
+        tls=True if tls is None else tls,
+    )
+    try:
+        yield ChatApi(http)
+    finally:
+        await http.close()
 
 
 def _path(message: Message) -> str:

@@ -24,7 +24,8 @@ from dispatcher.kernel.backoff import delay
 from dispatcher.kernel.clock import pause
 
 BASE_SECONDS = 0.2
-CAP_SECONDS = 15.0
+CAP_SECONDS = 10.0
+CAP_AFTER_HELLO_SECONDS = 2.0
 STEADY_SECONDS = 2.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
 PATIENCE_SECONDS = 10.0
@@ -189,7 +190,10 @@ class ChatClient:
         self._outgoing.passing(type="typing", conversation_id=conversation_id)
 
     def watch(self, user_ids: Iterable[str]) -> None:
-        """Have `Presence` events of these users, at most 100, instead of those before."""
+        """Have `Presence` events of these users, instead of those before.
+
+        At most 100, and of them only those with whom the user shares a conversation by now.
+        """
         self._watched[:] = user_ids
         self._outgoing.passing(type="presence", user_ids=list(self._watched))
 
@@ -219,7 +223,8 @@ class ChatClient:
             if not end.again:
                 raise ClosedError(end.reason, code=end.code)
             failures = 1 if (end.lasted or 0.0) >= STEADY_SECONDS else failures + 1
-            seconds = delay(failures, base=BASE_SECONDS, cap=CAP_SECONDS, at_least=end.seconds)
+            cap = CAP_SECONDS if end.lasted is None else CAP_AFTER_HELLO_SECONDS
+            seconds = delay(failures, base=BASE_SECONDS, cap=cap, at_least=end.seconds)
             if end.lasted is not None:
                 await self._mailbox.room()
                 self._mailbox.put(Disconnected(end.reason, seconds))

@@ -9,7 +9,7 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.client.errors import RefusedError
@@ -35,22 +35,23 @@ class _Waiting:
     failures: int = 0
 
 
-@dataclass(slots=True)
 class Outgoing:
     """What one client has to say."""
 
-    marks_of: Callable[[int], tuple[int, int]]
-    """How far it has received and read in a conversation."""
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there is something to say."""
-    _waiting: dict[int, _Waiting] = field(default_factory=dict)
-    _passing: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_PASSING))
-    _marked: dict[int, None] = field(default_factory=dict)
-    _said: dict[int, None] = field(default_factory=dict)
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_WAITING))
-    _end: Exception | None = None
+    def __init__(self, marks_of: Callable[[int], tuple[int, int]]) -> None:
+        """`marks_of` says how far a conversation was received and read."""
+        self.wake = asyncio.Event()
+        """Set when there is something to say."""
+        self._marks_of = marks_of
+        self._waiting: dict[int, _Waiting] = {}
+        self._passing: deque[Mapping[str, Any]] = deque(maxlen=MAX_PASSING)
+        self._marked: dict[int, None] = {}
+        self._said: dict[int, None] = {}
+        """Conversations whose receipts were said over this connection."""
+        self._idle = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._room = asyncio.Semaphore(MAX_WAITING)
+        self._end: Exception | None = None
 
     async def send(self, fields: Mapping[str, Any]) -> Message:
         """Say it until it is answered; the message as the service has it.
@@ -101,7 +102,7 @@ class Outgoing:
             one.said = False
         said, self._said = self._said, {}
         for conversation_id in said:
-            delivered, read = self.marks_of(conversation_id)
+            delivered, read = self._marks_of(conversation_id)
             if (known := has.get(conversation_id, _NOTHING))[0] < delivered or known[1] < read:
                 self._marked[conversation_id] = None
         self.wake.set()
@@ -120,7 +121,7 @@ class Outgoing:
             conversation_id = next(iter(self._marked))
             del self._marked[conversation_id]
             self._said[conversation_id] = None
-            delivered, read = self.marks_of(conversation_id)
+            delivered, read = self._marks_of(conversation_id)
             type_, seq = ("read", read) if read >= delivered else ("ack", delivered)
             if read and type_ == "ack":
                 self._passing.appendleft({"type": "read", "conversation_id": conversation_id, "seq": read})
