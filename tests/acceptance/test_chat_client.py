@@ -10,7 +10,7 @@ from uuid import uuid4
 import jwt
 import pytest
 from tests.acceptance.balancer import Balancer, running_balancer
-from tests.acceptance.cluster import Cluster, running_own_cluster
+from tests.acceptance.cluster import Cluster
 
 from dispatcher.client import (
     Arrived,
@@ -37,10 +37,9 @@ SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    async with running_own_cluster(tmp_path_factory.mktemp("chat")) as cluster:
-        await cluster.start(2, APP_TOKEN_SECRET=SECRET)
-        yield cluster
+async def stage(chat_cluster: Cluster) -> Cluster:
+    await chat_cluster.start(2, APP_TOKEN_SECRET=SECRET)
+    return chat_cluster
 
 
 @pytest.fixture

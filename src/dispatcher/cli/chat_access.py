@@ -1,0 +1,92 @@
+"""As whom the command line talks, and how it proves that."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypedDict
+
+from dispatcher.cli.api import api_url, trusted
+from dispatcher.cli.token import HOUR, mint
+from dispatcher.client import ChatError, RefusedError, UnreachableError, chat_api
+from dispatcher.kernel.errors import InvalidRequestError, StartupError, UnavailableError
+from dispatcher.settings import Settings
+
+_UNAUTHENTICATED, _FORBIDDEN = 401, 403
+
+
+class Proof(TypedDict, total=False):
+    """What a client is to be told."""
+
+    url: str
+    token: str | Callable[[], str]
+    user_id: str
+    api_key: str
+    tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How users are let in here."""
+
+    settings: Settings
+    url: str
+    token: str | None
+
+    @classmethod
+    def of(cls, settings: Settings, *, url: str | None, token: str | None) -> "Access":
+        """The access that these settings allow; `token` is one that was given by hand.
+
+        Raises:
+            StartupError: None.
+        """
+        if token is None and settings.token_jwks is not None and settings.api_key is None:
+            raise StartupError(
+                "--token: give a token of whoever publishes APP_TOKEN_JWKS, or set APP_API_KEY, the operator's key"
+            )
+        return cls(settings, api_url(settings, url), token)
+
+    @property
+    def for_anybody(self) -> bool:
+        """Whether it is good for more than one user: a token that was given is not."""
+        return self.token is None
+
+    def proof_of(self, user_id: str) -> Proof:
+        """With what this user is let in: a token, the operator's key, or, on the same machine, their name alone."""
+        context = trusted(self.settings)
+        proof = Proof(url=self.url, tls=context if isinstance(context, ssl.SSLContext) else None)
+        if self.token is not None:
+            proof["token"] = self.token
+        elif self.settings.token_secret is not None:
+            proof["token"] = partial(mint, self.settings, user_id, seconds=HOUR)
+        else:
+            proof["user_id"] = user_id
+            if self.settings.api_key is not None:
+                proof["api_key"] = self.settings.api_key.get_secret_value()
+        return proof
+
+    async def add(self, user_id: str) -> None:
+        """Have this user, whether there was one or not.
+
+        Raises:
+            InvalidRequestError, UnavailableError: It cannot be; the text says what to do.
+        """
+        try:
+            async with chat_api(**self.proof_of(user_id)) as api:
+                await api.add_user(user_id)
+        except ChatError as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: ChatError) -> InvalidRequestError | UnavailableError:
+        """What to do about it."""
+        if isinstance(error, UnreachableError):
+            return UnavailableError(
+                f"{error}; start a service with `make run` or `dispatcher serve`, or say where it is: --url http://host:port"
+            )
+        if isinstance(error, RefusedError) and error.status == _UNAUTHENTICATED and self.token is None:
+            return InvalidRequestError(
+                f"{error}: set APP_TOKEN_SECRET or APP_API_KEY to the same as the service's, or give --token"
+            )
+        if isinstance(error, RefusedError) and error.status == _FORBIDDEN and self.token is not None:
+            return InvalidRequestError(f"{error}: the token is somebody else's")
+        return InvalidRequestError(str(error))
