@@ -299,7 +299,13 @@ async def _chat(
         sender, pairs = Sender(pool, live.tell), Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
         sockets = await stack.enter_async_context(
-            live.running(sender, pairs, tokens=tokens, key=key, origins=settings.chat_origins)
+            live.running(
+                *(sender, pairs),
+                tokens=tokens,
+                key=key,
+                origins=settings.chat_origins,
+                ping_seconds=settings.chat_ping_interval,
+            )
         )
         routes = chat_routes(
             ChatParts(

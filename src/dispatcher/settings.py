@@ -129,6 +129,7 @@ class Settings(BaseModel):
     chat_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), alias="APP_CHAT_ORIGINS", examples=["https://chat.example.com"]
     )
+    chat_ping_interval: Duration = Field(20.0, alias="APP_CHAT_PING_INTERVAL", examples=["20s"])
     trusted_network: bool = Field(default=False, alias="APP_TRUSTED_NETWORK", examples=["false"])
     idle_timeout: Duration = Field(60.0, alias="APP_SERVER_IDLE_TIMEOUT", examples=["60s"])
     shutdown_timeout: Duration = Field(15.0, alias="APP_SERVER_SHUTDOWN_TIMEOUT", examples=["15s"])

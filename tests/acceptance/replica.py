@@ -151,6 +151,9 @@ class Replica:
     async def put(self, path: str, **options: Any) -> httpx2.Response:
         return await self._client.put(path, **options)
 
+    async def patch(self, path: str, **options: Any) -> httpx2.Response:
+        return await self._client.patch(path, **options)
+
     async def delete(self, path: str, **options: Any) -> httpx2.Response:
         return await self._client.delete(path, **options)
 

@@ -14,7 +14,6 @@ from websockets.http11 import Request
 
 from dispatcher.app import Addresses, Application, running
 from dispatcher.chat.live.endpoint import ABORT
-from dispatcher.chat.live.live import PING_SECONDS
 from dispatcher.chat.live.protocol import MAX_FRAME_BYTES
 from dispatcher.cli.interrupts import Interrupts
 from dispatcher.kernel.errors import StartupError
@@ -102,8 +101,8 @@ async def serve(
             timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout)),
             ws=_Sockets,
             ws_max_size=MAX_FRAME_BYTES,
-            ws_ping_interval=PING_SECONDS,
-            ws_ping_timeout=PING_SECONDS,
+            ws_ping_interval=settings.chat_ping_interval,
+            ws_ping_timeout=settings.chat_ping_interval,
             ws_per_message_deflate=False,  # a window a socket is more memory than all the rest of it
             ssl_certfile=str(settings.https_cert) if settings.use_https else None,
             ssl_keyfile=str(settings.https_key) if settings.use_https else None,

@@ -101,6 +101,7 @@ def standing_view(one: Standing) -> dict[str, Any]:
         "peer_id": seat.peer,
         "name": seat.name,
         "role": seat.role,
+        "joined_seq": seat.joined_seq,
         "last_seq": seat.last_seq,
         "last_change": seat.last_change,
         "delivered_seq": seat.delivered_seq,

@@ -26,9 +26,6 @@ from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.redis import BoundedRedis
 
-PING_SECONDS = 20.0
-"""Between two pings of the server; a client that has not answered one by the next is gone."""
-
 
 class Live:
     """What happens goes in by `tell`, sockets come in by `endpoint`."""
@@ -65,6 +62,10 @@ class Live:
         """What the verbs of chat call after their commits."""
         self._fanout.tell(happening)
 
+    async def check(self) -> None:
+        """Compare with Postgres now, and have fetched what was not told."""
+        await self._checker.check()
+
     def _joined(self, user_id: str) -> None:
         self._following.look_again(user_id)
 
@@ -79,9 +80,19 @@ class Live:
         *,
         tokens: Tokens | None,
         key: ApiKey | None,
-        origins: Iterable[str] = (),
+        origins: Iterable[str],
+        ping_seconds: float,
     ) -> AsyncIterator[Endpoint]:
-        """Its loops, for as long as the block runs, and where sockets go."""
+        """Its loops, for as long as the block runs, and where sockets go.
+
+        Args:
+            sender: Writes what is sent.
+            pairs: Opens conversations of two.
+            tokens: Judge who somebody is; None where none are set up.
+            key: The operator's.
+            origins: Pages of other hosts that may open sockets.
+            ping_seconds: Between two pings, which clients are told; whoever serves the sockets sends them.
+        """
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._channels.close)
             for name, run in (
@@ -101,7 +112,7 @@ class Live:
                 filler=self._filler,
                 following=self._following,
                 presence=self._presence,
-                ping_seconds=PING_SECONDS,
+                ping_seconds=ping_seconds,
             )
             yield Endpoint(parts, Answers(sender, pairs, self._marking, self._fanout))
 

@@ -29,8 +29,8 @@ HELLO_SECONDS = 10.0
 SEND_SECONDS = 10.0
 """How long one frame may wait for the client to make room; then the socket is closed."""
 CLOSE_SECONDS = 2.0
-FRAMES_PER_SECOND = 50.0
-FRAMES_AT_ONCE = 200
+FRAMES_PER_SECOND = 100.0
+FRAMES_AT_ONCE = 500
 """A client that sends faster is read more slowly; it notices nothing else."""
 MAX_BAD_FRAMES = 20
 HELLO_LISTED = 200
