@@ -7,11 +7,12 @@ from functools import partial
 from typing import TypedDict
 
 from dispatcher.cli.api import api_url, trusted
-from dispatcher.cli.token import HOUR, mint
+from dispatcher.cli.mint import mint
 from dispatcher.client import ChatError, RefusedError, UnreachableError, chat_api
 from dispatcher.kernel.errors import InvalidRequestError, StartupError, UnavailableError
 from dispatcher.settings import Settings
 
+TOKEN_SECONDS = 3600
 _UNAUTHENTICATED, _FORBIDDEN = 401, 403
 
 
@@ -58,7 +59,7 @@ class Access:
         if self.token is not None:
             proof["token"] = self.token
         elif self.settings.token_secret is not None:
-            proof["token"] = partial(mint, self.settings, user_id, seconds=HOUR)
+            proof["token"] = partial(mint, self.settings, user_id, seconds=TOKEN_SECONDS)
         else:
             proof["user_id"] = user_id
             if self.settings.api_key is not None:

@@ -26,13 +26,13 @@ COMMANDS = {
     ),
     "resolve": Entry("dispatcher.cli.change", "resolve", "Say what became of what is uncertain.", _MESSAGES),
     "chat": Entry("dispatcher.cli.chat", "chat", "Talk to somebody, or in a group.", _CHAT),
-    "token": Entry("dispatcher.cli.token", "token", "Print a token of a user.", _CHAT),
     "status": Entry(
         "dispatcher.cli.status", "status", "What works, what does not, what comes next.", _OPERATE
     ),
     "start": Entry("dispatcher.cli.switch", "start", "Start sending, on every replica.", _OPERATE),
     "stop": Entry("dispatcher.cli.switch", "stop", "Stop sending, on every replica.", _OPERATE),
     "config": Entry("dispatcher.cli.config", "config", "Read and change the live configuration.", _OPERATE),
+    "token": Entry("dispatcher.cli.token", "token", "Make a user's token, to try chat out.", _OPERATE),
     "psql": Entry("dispatcher.cli.psql", "app", "Open the database in psql.", _OPERATE),
     "version": Entry("dispatcher.cli.version", "version", "Print the version.", _OPERATE),
 }
