@@ -10,6 +10,7 @@ from uuid import uuid4
 import jwt
 import pytest
 from tests.acceptance.balancer import Balancer, running_balancer
+from tests.acceptance.chatter import add_users
 from tests.acceptance.cluster import Cluster
 
 from dispatcher.client import (
@@ -208,6 +209,25 @@ async def test_goes_on_from_positions_however_much_was_missed(front: Balancer) -
         newest_first = [one.seq async for one in hers.api.older(talk)]
         assert oldest_first == list(range(1, 403))
         assert newest_first == oldest_first[::-1]
+
+
+async def test_conversations_that_a_hello_does_not_list(stage: Cluster, front: Balancer) -> None:
+    alice, bob, carol = await people(front, 3)
+    others = [f"{number}-{uuid4().hex[:8]}" for number in range(205)]
+    await add_users(stage.pool, *others)
+    async with alice.at(front.url) as hers:
+        for text in ("1", "2", "3"):
+            await hers.send(text, to=bob.user_id)
+        await asyncio.gather(*(hers.send("hello", to=other) for other in others))
+    alice.events.clear()
+    async with alice.at(front.url), bob.at(front.url) as his, carol.at(front.url) as carols:
+        assert len(alice.all(Connected)[0].conversations) == 200
+        await his.send("4", to=alice.user_id)
+        await alice.until(alice.messages, "a message")
+        front.cut()
+        await asyncio.gather(his.send("5", to=alice.user_id), carols.send("new", to=alice.user_id))
+        await alice.until(lambda: len(alice.messages()) == 3, "what was missed")
+        assert sorted((one.content, one.seq) for one in alice.messages()) == [("4", 4), ("5", 5), ("new", 1)]
 
 
 async def test_outlives_its_tokens(front: Balancer) -> None:

@@ -65,11 +65,17 @@ class Http:
         if response.status_code == httpx2.codes.UNAUTHORIZED and self._token.renewable:
             response = await self._once(method, path, await self._token.get(other_than=token), body, query)
         if response.is_success:
-            return response.json() if response.content else None
+            return self._read(response)
         detail = _detail(response)
         if may_ask_again(response.status_code):
             raise UnreachableError(f"{self._url} answered {response.status_code}: {detail}")
         raise RefusedError(response.status_code, detail)
+
+    def _read(self, response: httpx2.Response) -> Any:
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            raise UnreachableError(f"{self._url} answered, but not with JSON; is it Dispatcher?") from None
 
     async def _once(
         self, method: str, path: str, token: str | None, body: Given | None, query: Given | None

@@ -70,7 +70,7 @@ class Track:
             return False
         self.change = change
         self.known = max(self.known, message.seq)
-        if not self.missing:
+        if not self.missing and not self._changes:  # behind those that wait it waits too
             return True
         if message.seq in self._changes or len(self._changes) < MAX_CHANGES:
             self._changes[message.seq] = change, message
