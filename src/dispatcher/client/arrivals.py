@@ -66,7 +66,7 @@ class Arrivals:
         """A conversation stands there: is something missing of it that the service does not know to be missing?"""
         if one.id not in self._tracks:
             # One that came to be while nobody was listening is new from its first message on.
-            seq = 0 if self._resumes else one.last_seq
+            seq = one.joined_seq if self._resumes else one.last_seq
             self._tracks[one.id] = Track(Position(seq, one.last_change))
         if one.id not in self._named:
             self._exists(one.id, one.last_seq, one.last_change)
@@ -150,7 +150,7 @@ class Arrivals:
         conversation = None if shown is None else Conversation.of(shown)
         self._mailbox.put(Rearranged(id_, what, fields["user_ids"], conversation))
         if conversation is not None and id_ not in self._tracks:
-            self._tracks[id_] = Track(Position(0, conversation.last_change))  # its messages follow
+            self._tracks[id_] = Track(Position(conversation.joined_seq, conversation.last_change))  # its messages follow
         elif what in _OUT and self._user_id in fields["user_ids"]:
             self._forget(id_)
 

@@ -220,6 +220,8 @@ class ChatClient:
         while True:
             end = await self._link.run()
             self._last = end.reason
+            if self._leaving:  # a library on the way may have kept the cancellation to itself
+                raise ClosedError(_CLOSED)
             if not end.again:
                 raise ClosedError(end.reason, code=end.code)
             failures = 1 if (end.lasted or 0.0) >= STEADY_SECONDS else failures + 1

@@ -82,6 +82,8 @@ class Conversation:
     """The other one of two users."""
     name: str | None
     role: Role
+    joined_seq: int
+    """Messages up to here are from before this user came in; 0 where it was read over REST."""
     last_seq: int
     last_change: int
     delivered_seq: int
@@ -102,6 +104,7 @@ class Conversation:
             peer_id=shown["peer_id"],
             name=shown["name"],
             role=shown["role"],
+            joined_seq=shown.get("joined_seq", 0),
             last_seq=shown["last_seq"],
             last_change=shown["last_change"],
             delivered_seq=shown["delivered_seq"],
