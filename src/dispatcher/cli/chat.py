@@ -12,7 +12,7 @@ from dispatcher.cli.chat_access import Access
 from dispatcher.cli.chat_lines import Lines
 from dispatcher.cli.chat_room import Room
 from dispatcher.cli.chat_screen import Screen
-from dispatcher.client import ChatClient, ChatError, ClosedError
+from dispatcher.client import ChatClient, ChatError
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.settings import Settings, read_settings
 
@@ -76,15 +76,14 @@ async def _chat(
     await access.add(me)
     if isinstance(talk, str) and access.for_anybody:
         await access.add(talk)
+    room: Room | None = None
     try:
         async with ChatClient(**access.proof_of(me)) as client:
             face = _face()
             room = await Room.enter(client, me, talk, face, shown=shown, reads=face.reads and not secretly)
             await face.run(room)
-    except ClosedError as error:
-        raise InvalidRequestError(f"the service has closed the conversation: {error.reason}") from None
     except ChatError as error:
-        raise access.explained(error) from None
+        raise access.explained(error, unsent=room.unsent if room is not None else "") from None
 
 
 def _face() -> Lines | Screen:

@@ -8,12 +8,12 @@ from typing import TypedDict
 
 from dispatcher.cli.api import api_url, trusted
 from dispatcher.cli.mint import mint
-from dispatcher.client import ChatError, RefusedError, UnreachableError, chat_api
+from dispatcher.client import ChatError, ClosedError, RefusedError, UnreachableError, chat_api
 from dispatcher.kernel.errors import InvalidRequestError, StartupError, UnavailableError
 from dispatcher.settings import Settings
 
 TOKEN_SECONDS = 3600
-_UNAUTHENTICATED, _FORBIDDEN = 401, 403
+_UNAUTHENTICATED, _FORBIDDEN, _BAD_TOKEN = 401, 403, 3500
 
 
 class Proof(TypedDict, total=False):
@@ -78,16 +78,21 @@ class Access:
         except ChatError as error:
             raise self.explained(error) from None
 
-    def explained(self, error: ChatError) -> InvalidRequestError | UnavailableError:
-        """What to do about it."""
+    def explained(self, error: ChatError, *, unsent: str = "") -> InvalidRequestError | UnavailableError:
+        """What to do about it; and what the user wrote that is lost by it."""
+        lost = f"; not sent: {unsent}" if unsent else ""
         if isinstance(error, UnreachableError):
             return UnavailableError(
-                f"{error}; start a service with `make run` or `dispatcher serve`, or say where it is: --url http://host:port"
+                f"{error}; start a service with `make run` or `dispatcher serve`, or say where it is: "
+                f"--url http://host:port{lost}"
             )
-        if isinstance(error, RefusedError) and error.status == _UNAUTHENTICATED and self.token is None:
+        refused = (isinstance(error, RefusedError) and error.status == _UNAUTHENTICATED) or (
+            isinstance(error, ClosedError) and error.code == _BAD_TOKEN
+        )
+        if refused and self.token is None:
             return InvalidRequestError(
-                f"{error}: set APP_TOKEN_SECRET or APP_API_KEY to the same as the service's, or give --token"
+                f"{error}: set APP_TOKEN_SECRET or APP_API_KEY to the same as the service's, or give --token{lost}"
             )
         if isinstance(error, RefusedError) and error.status == _FORBIDDEN and self.token is not None:
             return InvalidRequestError(f"{error}: the token is somebody else's")
-        return InvalidRequestError(str(error))
+        return InvalidRequestError(f"{error}{lost}")

@@ -70,6 +70,11 @@ class Room:
             self._typed = elapsed()
             self._client.typing(self.talk.conversation_id)
 
+    @property
+    def unsent(self) -> str:
+        """What was written and the service has not said that it has."""
+        return "; ".join(harmless(one.content) for one in self.talk.unsent.values() if not one.problem)
+
     async def everything_sent(self) -> None:
         """Wait until the service has what was written."""
         await self._written.join()
@@ -97,8 +102,7 @@ class Room:
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self.everything_sent()
         except TimeoutError:
-            unsent = "; ".join(harmless(one.content) for one in self.talk.unsent.values() if not one.problem)
-            raise UnavailableError(f"not sent, the service does not answer: {unsent}") from None
+            raise UnavailableError(f"the service does not answer; not sent: {self.unsent}") from None
 
     async def _listen(self) -> None:
         """Show what happens, until the client is closed."""

@@ -150,7 +150,9 @@ class Arrivals:
         conversation = None if shown is None else Conversation.of(shown)
         self._mailbox.put(Rearranged(id_, what, fields["user_ids"], conversation))
         if conversation is not None and id_ not in self._tracks:
-            self._tracks[id_] = Track(Position(conversation.joined_seq, conversation.last_change))  # its messages follow
+            self._tracks[id_] = Track(
+                Position(conversation.joined_seq, conversation.last_change)
+            )  # its messages follow
         elif what in _OUT and self._user_id in fields["user_ids"]:
             self._forget(id_)
 
