@@ -20,9 +20,12 @@ RUN /opt/build/bin/python -m hatchling build -t wheel \
 
 FROM python:3.12-slim-bookworm
 # A fixed number, because orchestrators that insist on non-root want one, and volumes remember it.
-RUN useradd --uid 10001 --user-group --create-home --home-dir /var/lib/dispatcher --shell /usr/sbin/nologin dispatcher
+RUN useradd --uid 10001 --user-group --create-home --home-dir /var/lib/dispatcher --shell /usr/sbin/nologin dispatcher \
+ && install -d -o 10001 -g 10001 -m 750 /var/lib/dispatcher/logs
+# No log files: the runtime keeps what is said on standard error. LOG_DIR=/var/lib/dispatcher/logs, on a volume, has them.
 ENV PATH=/opt/dispatcher/bin:$PATH PYTHONUNBUFFERED=1 \
     APP_ENV=production APP_HOST=0.0.0.0 APP_PORT=8080 \
+    LOG_DIR=off \
     APP_DATA_DIR=/var/lib/dispatcher/data APP_DYNAMIC_CONFIG=/etc/dispatcher/dynamic_config.yaml
 COPY --from=build /opt/dispatcher /opt/dispatcher
 COPY configs /etc/dispatcher

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench bench-ingest bench-scale bench-peers chaos requirements clean
+.PHONY: help install run demo test check lint types fmt bench bench-chat bench-ingest bench-scale bench-peers chaos requirements clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ $(PEERS)/.installed: bench/peers/requirements.txt bench/peers/requirements-node.
 
 chaos: install ## Kills, stops, cuts and outages under load; counts what was lost (ten minutes; ROUNDS=20 SEED=1 for less)
 	@$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+bench-chat: install ## Real time: from one person's send to the other's socket over two replicas, a group of 1,000, an idle socket
+	@$(BIN)/python -m bench.chat_live
 
 bench-ingest: install ## Putting messages in, beside an empty route of the same process
 	@$(BIN)/python -m bench.ingest

@@ -159,7 +159,12 @@ async def main(count: int, rows: int, rounds: int) -> None:
         folder = Path(name)
         bodies = written(folder, rows)
         async with embedded_servers(folder, postgres=True, redis=True, etcd=True) as addresses:
-            environment = dict(os.environ, APP_DATA_DIR=str(folder / "replica"), LOG_ENV="production")
+            environment = dict(
+                os.environ,
+                APP_DATA_DIR=str(folder / "replica"),
+                LOG_ENV="production",
+                LOG_DIR=str(folder / "logs"),
+            )
             for line in shell_lines(addresses):
                 key, _, value = line.removeprefix("export ").partition("=")
                 environment[key] = value.strip("'")

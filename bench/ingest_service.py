@@ -13,8 +13,8 @@ from fastapi import FastAPI
 
 from dispatcher.app import Addresses, running
 from dispatcher.cli.serving import settle_heap
-from dispatcher.cli.starting import bring_up_to_date, start_logging
-from dispatcher.settings import read_settings
+from dispatcher.cli.starting import bring_up_to_date, logging_as
+from dispatcher.settings import Settings, read_settings
 
 
 def server(api: FastAPI, port: int) -> uvicorn.Server:
@@ -22,10 +22,8 @@ def server(api: FastAPI, port: int) -> uvicorn.Server:
     return uvicorn.Server(uvicorn.Config(api, port=port, log_config=None, access_log=False))
 
 
-async def main(port: int, empty_port: int) -> None:
+async def main(settings: Settings, port: int, empty_port: int) -> None:
     """Serve both until killed."""
-    settings = read_settings(os.environ)
-    start_logging(settings)
     assert settings.db_url
     assert settings.redis_url
     db_url = settings.db_url.get_secret_value()
@@ -37,10 +35,14 @@ async def main(port: int, empty_port: int) -> None:
         return {}
 
     addresses = Addresses(db_url, settings.redis_url, settings.etcd_endpoints or ())
-    async with running(settings, addresses, live_file={"auto_sending": False}) as application:
+    async with running(
+        settings, addresses, live_file={"auto_sending": False}, console_fd=None
+    ) as application:
         settle_heap()
         await asyncio.gather(server(application.api, port).serve(), server(empty, empty_port).serve())
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    found = read_settings(os.environ)
+    with logging_as(found):
+        uvloop.run(main(found, int(sys.argv[1]), int(sys.argv[2])))

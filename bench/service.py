@@ -54,7 +54,11 @@ async def service(addresses: Addresses, folder: Path, webhook_url: str) -> Async
             await etcd.put(f"/app/config/{key}".encode(), value.encode())
     port = free_port()
     environment = dict(
-        os.environ, APP_PORT=str(port), APP_DATA_DIR=str(folder / "replica"), LOG_ENV="production"
+        os.environ,
+        APP_PORT=str(port),
+        APP_DATA_DIR=str(folder / "replica"),
+        LOG_ENV="production",
+        LOG_DIR=str(folder / "logs"),
     )
     for line in shell_lines(addresses):
         name, _, value = line.removeprefix("export ").partition("=")

@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from dispatcher import __version__
-from dispatcher.channels.webhook import Target, WebhookChannel
+from dispatcher.channels.console import ConsoleChannel
+from dispatcher.channels.console_line import JsonLine, Line, plain_line
+from dispatcher.channels.console_output import ConsoleOutput
+from dispatcher.channels.contract import BatchChannel
 from dispatcher.chat.caller import Callers
+from dispatcher.chat.channel import ConversationChannel
 from dispatcher.chat.jwks import PublishedKeys
 from dispatcher.chat.live.endpoint import PATHS as SOCKET_PATHS
 from dispatcher.chat.live.endpoint import Endpoint
@@ -23,31 +25,37 @@ from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
-from dispatcher.chat.send import Sender
+from dispatcher.chat.send import Sender as ChatSender
 from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
-from dispatcher.delivery.lane import ChannelPool, Lane, Terms
-from dispatcher.delivery.pace import Pace, Probing
+from dispatcher.delivery.lane import ChannelPool, Lane
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.switches import LaneSwitch, Switches
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticker import Ticker
+from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
-from dispatcher.kernel.api_key import ApiKey, OperatorOnly
+from dispatcher.kernel.api_key import ApiKey
+from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
 from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
+from dispatcher.lanes import CHAT, CONSOLE, WEBHOOK, longest_lease, open_webhook
 from dispatcher.live_config.follow import LiveConfigFollower
-from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.arrived import Arrived
+from dispatcher.messages.echo_routes import echo_route
 from dispatcher.messages.ingest import Ingest
 from dispatcher.messages.ingest_docs import BODY_BYTES
 from dispatcher.messages.ingest_routes import PATH, ingest_route
+from dispatcher.messages.move_routes import move_routes
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
 from dispatcher.messages.routes_many import many_messages_routes
@@ -72,7 +80,11 @@ DESCRIPTION = """
 Takes messages from PostgreSQL and delivers them to a webhook at an exact rate, on any number of replicas.
 
 Put messages in with `POST /messages`, with `INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111',
-'Hello')`, or with `dispatcher send`. Errors are problem details (RFC 9457). Times are ISO 8601, in UTC.
+'Hello')`, or with `dispatcher send`; a text for the console at a time with `POST /echoAtTime`. Errors are problem details
+(RFC 9457). Times in answers are ISO 8601, in UTC.
+
+Under `/api/v1` people talk to each other, with a token each. With `APP_API_KEY` set, everything else but `/health` wants
+that key, as `X-API-Key`.
 """
 
 
@@ -97,66 +109,14 @@ class Application:
     """Send the sockets away, a few at a time, so that they do not all come back at once. The second thing."""
 
 
-def webhook_terms(config: LiveConfig) -> Terms:
-    """What live config says about the webhook lane."""
-    return Terms(
-        pace=Pace(
-            rate_limit=config.rate_limit,
-            interval=config.interval,
-            queue_capacity=config.scheduler_queue_capacity,
-            auto_sending=config.auto_sending,
-            blocked=None
-            if config.webhook_url
-            else "webhook_url is not set; put it into etcd or the YAML file",
-            probing=_probing(config),
-        ),
-        target=_webhook_target(config),
-        concurrency=config.webhook_concurrency,
-        attempt_seconds=config.webhook_timeout,
-        lease_seconds=config.lease_seconds,
-        max_attempts=config.max_attempts,
-        backoff_base=config.backoff_base,
-        backoff_cap=config.backoff_cap,
-        retry_after_cap=config.retry_after_cap,
-        breaker_failures=config.breaker_failures,
-        hold_uncertain=config.on_uncertain == "hold",
-    )
-
-
-def _probing(config: LiveConfig) -> Probing | None:
-    if not config.webhook_url or not config.breaker_failures:
-        return None
-    return Probing(
-        # the address itself may hold a token, and the schedule is there for people to look at
-        target=sha256(config.webhook_url.encode()).hexdigest()[:16],
-        base=timedelta(seconds=config.breaker_base),
-        cap=timedelta(seconds=config.breaker_cap),
-    )
-
-
-def _webhook_target(config: LiveConfig) -> Target:
-    key = config.webhook_auth_key
-    return Target(
-        url=config.webhook_url or "",
-        auth_header=config.webhook_auth_header,
-        auth_key=key.get_secret_value() if key else None,
-    )
-
-
-WEBHOOK = Lane(
-    name="webhook",
-    terms=webhook_terms,
-    open_channel=lambda config: WebhookChannel(
-        _webhook_target(config), concurrency=config.webhook_concurrency
-    ),
-)
-
-
 @asynccontextmanager
 async def running(
-    settings: Settings, addresses: Addresses, *, live_file: Mapping[str, Any]
+    settings: Settings, addresses: Addresses, *, live_file: Mapping[str, Any], console_fd: int | None
 ) -> AsyncIterator[Application]:
-    """The service, for as long as the block runs. `live_file` holds the values below etcd's.
+    """The service, for as long as the block runs.
+
+    `live_file` holds the values below etcd's. `console_fd` is where the console lane prints; None when standard
+    output is closed.
 
     Raises:
         StartupError: Postgres cannot be reached.
@@ -173,9 +133,6 @@ async def running(
         ingest_pool = await stack.enter_async_context(
             connected_pool(addresses.db_url, application=application, size=INGEST_POOL_SIZE)
         )
-        chat_pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
-        )
         redis = BoundedRedis(
             addresses.redis_url,
             password=_secret(settings),
@@ -191,7 +148,7 @@ async def running(
             log.warning("started_without_etcd", error=etcd.problem)
 
         recent = RecentSent(redis)
-        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica)
+        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
         await stack.enter_async_context(background("rescuer", rescuer.run))
 
         async def keep_chat() -> None:
@@ -199,29 +156,36 @@ async def running(
 
         upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
-        ticker = await stack.enter_async_context(
-            _delivering(WEBHOOK, follower, pool, redis, recent, settings=settings)
+        shared = _Shared(settings, follower, pool, redis, recent)
+        ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
+        clock = DatabaseClock()
+        console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
+        stack.callback(console.close)
+        timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
+        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
+        chat = await stack.enter_async_context(
+            _chatting(addresses, application=application, key=key, clock=clock, shared=shared)
         )
 
-        api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
-        handle_errors(api)
-        api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
-        key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
-        if key is not None:
-            api.add_middleware(
-                OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",)
-            )
-        api.add_middleware(Correlation)
+        api = _api(key)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
 
-        ingest = Ingest(ingest_pool)
+        switches = Switches(
+            api_pool,
+            LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
+            LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+            chat.switch,
+        )
+        arrived: Arrived = {CONSOLE.name: timekeeper.arrived, CHAT.name: chat.keeper.arrived}
+        ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes.insert(0, ingest_route(ingest))  # the one that is called most
-        api.include_router(delivery_routes(api_pool, WEBHOOK.name, changed=ticker.wake, blocked=blocked))
+        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
+        api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
+        api.include_router(move_routes(api_pool, arrived))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
@@ -230,65 +194,80 @@ async def running(
                 etcd=etcd,
                 follower=follower,
                 upkeep=upkeep,
-                lane=WEBHOOK.name,
-                blocked=blocked,
+                switches=switches,
             )
         )
-        live = Live(
-            *(chat_pool, redis, addresses.redis_url),
-            password=_secret(settings),
-            db=settings.redis_db,
-            replica=replica,
-        )
-        chat, sockets = await stack.enter_async_context(_chat(chat_pool, live, settings=settings, key=key))
-        api.include_router(chat)
-        api.router.routes.extend(sockets.routes())
+        api.include_router(chat_routes(chat.parts))
+        api.router.routes.extend(chat.sockets.routes())
         api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
         api.add_api_route("/", _docs, include_in_schema=False)
+
+        def stop_claiming() -> None:
+            ticker.stop()
+            timekeeper.stop()
+            chat.keeper.stop()
+
         yield Application(
-            api, pool, ticker.stop, drain=lambda: sockets.drain(seconds=settings.shutdown_timeout / 3)
+            api,
+            pool,
+            stop_claiming,
+            drain=lambda: chat.sockets.drain(seconds=settings.shutdown_timeout / 3),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What every lane works with."""
+
+    settings: Settings
+    follower: LiveConfigFollower
+    pool: Pool
+    redis: BoundedRedis
+    recent: RecentSent
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """Chat of this replica."""
+
+    parts: ChatParts
+    sockets: Endpoint
+    keeper: Timekeeper
+    switch: LaneSwitch
 
 
 @asynccontextmanager
-async def _delivering(
-    lane: Lane,
-    follower: LiveConfigFollower,
-    pool: Pool,
-    redis: BoundedRedis,
-    recent: RecentSent,
-    *,
-    settings: Settings,
-) -> AsyncIterator[Ticker]:
-    """One lane at work: results are written until the last attempt has ended."""
-    replica = settings.replica
+async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
+    """A lane of ticks at work: results are written until the last attempt has ended."""
+    live, pool = shared.follower.live, shared.pool
     async with AsyncExitStack() as stack:
-        settler = Settler(pool, redis, recent, lane=lane.name, replica=replica)
-        await stack.enter_async_context(background("settler", settler.run))
-        channels = ChannelPool(lane)
+        settler = await stack.enter_async_context(_settling(lane, shared))
+        channels = ChannelPool(open_webhook)
         stack.push_async_callback(channels.close)
-        publisher = StatePublisher(redis)
+        publisher = StatePublisher(shared.redis)
         await stack.enter_async_context(background("state publisher", publisher.run))
         target = TargetWatch(pool, lane.name)
         await stack.enter_async_context(background("target watch", target.run))
-        parts = PumpParts(lane, follower.live, pool, settler, channels, follower.catch_up, target)
-        tuner = Tuner(lane, follower.live, pool, keep=follower.keep)
-        ticker = Ticker(parts, publisher, tuner, replica=replica)
-        with suppress(*UNAVAILABLE):  # the loop goes on trying
-            await tuner.apply()
-        await stack.enter_async_context(background("tuner", tuner.run))
+        parts = PumpParts(lane, live, pool, settler, channels, shared.follower.catch_up, target)
+        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
+        ticker = Ticker(parts, publisher, tuner, replica=shared.settings.replica)
+        await stack.enter_async_context(_tuned(tuner))
         await stack.enter_async_context(
-            draining("ticker", ticker.run, ticker.stop, seconds=settings.shutdown_timeout)
+            draining("ticker", ticker.run, ticker.stop, seconds=shared.settings.shutdown_timeout)
         )
         yield ticker
 
 
 @asynccontextmanager
-async def _chat(
-    pool: Pool, live: Live, *, settings: Settings, key: ApiKey | None
-) -> AsyncIterator[tuple[APIRouter, Endpoint]]:
-    """The routes of chat and its sockets, and what they stand on."""
+async def _chatting(
+    addresses: Addresses, *, application: str, key: ApiKey | None, clock: DatabaseClock, shared: _Shared
+) -> AsyncIterator[_Chat]:
+    """Chat at work: what people send is written and pushed, and what is for later is sent at its time."""
+    settings = shared.settings
     async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
+        )
         tokens = None
         if settings.token_secret is not None:
             tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
@@ -296,7 +275,13 @@ async def _chat(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
-        sender, pairs = Sender(pool, live.tell), Pairs(pool, live.tell)
+        live = Live(
+            *(pool, shared.redis, addresses.redis_url),
+            password=_secret(settings),
+            db=settings.redis_db,
+            replica=settings.replica,
+        )
+        sender, pairs = ChatSender(pool, live.tell), Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
         sockets = await stack.enter_async_context(
             live.running(
@@ -307,21 +292,73 @@ async def _chat(
                 ping_seconds=settings.chat_ping_interval,
             )
         )
-        routes = chat_routes(
-            ChatParts(
-                pool=pool,
-                callers=Callers(tokens=tokens, key=key),
-                sender=sender,
-                pairs=pairs,
-                tell=live.tell,
-                schedule=None,  # until an engine works off the lane `chat`
-            )
+        channel = ConversationChannel(sender)
+        keeper = await stack.enter_async_context(_each_at_its_time(CHAT, channel, clock, shared))
+        parts = ChatParts(
+            pool=pool,
+            callers=Callers(tokens=tokens, key=key),
+            sender=sender,
+            pairs=pairs,
+            tell=live.tell,
+            arrived={CHAT.name: keeper.arrived},
         )
-        yield routes, sockets
+        yield _Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
 
 
 def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
     return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
+
+
+@asynccontextmanager
+async def _each_at_its_time(
+    lane: Lane, channel: BatchChannel, clock: DatabaseClock, shared: _Shared
+) -> AsyncIterator[Timekeeper]:
+    """A lane without ticks at work: results are written until the last attempt has ended."""
+    live, pool = shared.follower.live, shared.pool
+    async with AsyncExitStack() as stack:
+        settler = await stack.enter_async_context(_settling(lane, shared))
+        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
+        parts = TimekeeperParts(lane, live, pool, settler, channel, clock, tuner, shared.follower.catch_up)
+        timekeeper = Timekeeper(parts)
+        await stack.enter_async_context(_tuned(tuner))
+        await stack.enter_async_context(
+            draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=shared.settings.shutdown_timeout)
+        )
+        yield timekeeper
+
+
+@asynccontextmanager
+async def _settling(lane: Lane, shared: _Shared) -> AsyncIterator[Settler]:
+    settler = Settler(
+        shared.pool, shared.redis, shared.recent, lane=lane.name, replica=shared.settings.replica
+    )
+    async with background(f"{lane.name} settler", settler.run):
+        yield settler
+
+
+@asynccontextmanager
+async def _tuned(tuner: Tuner) -> AsyncIterator[None]:
+    with suppress(*UNAVAILABLE):  # the loop goes on trying
+        await tuner.apply()
+    async with background("tuner", tuner.run):
+        yield
+
+
+def _line(settings: Settings) -> Line:
+    if settings.log_format != "production":
+        return plain_line
+    return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
+
+
+def _api(key: ApiKey | None) -> FastAPI:
+    """The API without a route yet."""
+    api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
+    handle_errors(api)
+    api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
+    if key is not None:
+        api.add_middleware(OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",))
+    api.add_middleware(Correlation)
+    return api
 
 
 async def _docs() -> RedirectResponse:

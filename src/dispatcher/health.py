@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from dispatcher.delivery import schedule
 from dispatcher.delivery.state import SchedulerState, scheduler_model
+from dispatcher.delivery.switches import Switches
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import UNAVAILABLE, Pool
@@ -59,6 +60,8 @@ class Health(BaseModel):
     redis: Part
     etcd: Part
     upkeep: Part = Field(description="Days of results made ahead of time, and old ones dropped.")
+    chat: Part = Field(description="The lane of chat messages for later.")
+    console: Part = Field(description="Where the console lane of this replica prints: standard output.")
     scheduler: SchedulerState | None
     live_config: LiveConfigHealth
 
@@ -71,16 +74,15 @@ def health_routes(
     etcd: EtcdDirectory,
     follower: LiveConfigFollower,
     upkeep: Upkeep,
-    lane: str,
-    blocked: Callable[[], str | None],
+    switches: Switches,
 ) -> APIRouter:
     """GET /health over these parts.
 
-    `identity` holds service, version and replica; `blocked` says why this replica cannot send, if it cannot.
+    `identity` holds service, version and replica.
     """
     router = APIRouter(tags=["health"])
     began = elapsed()
-    probe = _PostgresProbe(pool, lane, blocked)
+    probe = _PostgresProbe(pool, switches.ticking.name, switches.ticking.blocked)
 
     @router.get(
         "/health",
@@ -97,6 +99,7 @@ def health_routes(
             "redis": _part(redis_problem),
             "etcd": _part(etcd.problem),
             "upkeep": _part(upkeep.problem),
+            **{lane.name: _part(lane.blocked()) for lane in switches.timed},
         }
         degraded = (
             any(part.status == "down" for part in parts.values())

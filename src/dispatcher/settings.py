@@ -72,6 +72,10 @@ def _endpoint(text: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _directory(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == "off" else value
+
+
 def _redis_url(text: str) -> str:
     return text if "://" in text else f"redis://{text}"
 
@@ -142,6 +146,10 @@ class Settings(BaseModel):
     log_env: Literal["local", "dev", "production"] | None = Field(
         None, alias="LOG_ENV", examples=["production"]
     )
+    log_dir: Annotated[Path | None, BeforeValidator(_directory)] = Field(
+        Path("logs"), alias="LOG_DIR", examples=["logs"]
+    )
+    log_retention_days: int = Field(30, alias="LOG_RETENTION_DAYS", ge=1, le=3650, examples=["30"])
     service_name: str = Field(
         "dispatcher", alias="SERVICE_NAME", min_length=1, max_length=64, examples=["dispatcher"]
     )

@@ -89,8 +89,8 @@ class Replica:
         path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
         self.environment["APP_DYNAMIC_CONFIG"] = str(path)
 
-    async def launch(self, *arguments: str) -> None:
-        """Begin to start it, and do not wait for it."""
+    async def launch(self, *arguments: str, console: int | None = None) -> None:
+        """Begin to start it, and do not wait for it. `console`: what its standard output is, instead of a file."""
         with self.log_path.open("ab") as log, (self.folder / "stdout.log").open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
                 str(COMMAND),
@@ -98,7 +98,7 @@ class Replica:
                 cwd=self.folder,
                 env=self.environment,
                 stdin=DEVNULL,
-                stdout=out,
+                stdout=out if console is None else console,
                 stderr=log,
                 start_new_session=True,
             )
@@ -166,6 +166,11 @@ class Replica:
         lines = [orjson.loads(line) for line in self.log_path.read_bytes().splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
+
+    def printed(self) -> list[dict[str, Any]]:
+        """What its console shows, in order, of all its starts; a line that a kill has torn is left out."""
+        lines = (self.folder / "stdout.log").read_bytes().split(b"\n")
+        return [orjson.loads(line) for line in lines[:-1] if line.endswith(b"}")]
 
     def said(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of this event."""

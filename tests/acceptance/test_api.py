@@ -13,7 +13,10 @@ from tests.acceptance.replica import Replica
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = 12
+KEY = "the-operators-key-of-the-tests"
 JSON = {"content-type": "application/json"}
+ENDLESS = b'{"time": %s, "message": "x"}' % (b"9" * 4000)
+HALF = b'{"deliver_at": "\\ud800"}'
 HOSTILE_LIMITS = (
     *("limit=0", "limit=-1", "limit=1001", f"limit={10**9}", f"limit={10**30}", "limit=1e3", "limit="),
     *("limit=%00", "limit=1&limit=x", "limit=NaN", "limit=%F0%9F%92%A9"),
@@ -59,7 +62,7 @@ async def test_the_documents_are_there(replica: Replica) -> None:
         *("/start", "/stop", "/sent", "/health", "/messages", "/sent-messages"),
         *("/process_message", "/worker-pool/state", "/ticks"),
         *("/messages/{message_id}", "/messages/{message_id}/retry", "/messages/{message_id}/resolve"),
-        *("/messages/retry", "/messages/resolve"),
+        *("/messages/retry", "/messages/resolve", "/messages/move", "/echoAtTime"),
     } <= set(schema["paths"])
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
@@ -67,11 +70,29 @@ async def test_the_documents_are_there(replica: Replica) -> None:
 
 
 async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> None:
+    phases = ("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES))
+    # No schema can say which texts are cursors that the service handed out.
+    await examine(
+        replica, *phases, "--exclude-checks", "positive_data_acceptance", "--exclude-path-regex", "^/api/v1"
+    )
+    assert not [line for line in replica.log() if line["log.level"] == "error"]
+
+
+async def test_every_operation_of_chat_answers_as_its_schema_says(cluster: Cluster) -> None:
+    (replica,) = await cluster.start(1, APP_API_KEY=KEY, APP_TOKEN_SECRET="s" * 32)
+    as_alice = {"X-API-Key": KEY, "X-Act-As": "alice"}
+    assert (await replica.post("/api/v1/users", headers=as_alice, json={})).status_code == 201
+    given = [option for name, value in as_alice.items() for option in ("--header", f"{name}: {value}")]
+    # It sends the key along while it tries other proofs; tests/integration/test_chat_access.py does without.
+    unfit = ("--exclude-checks", "positive_data_acceptance,ignored_auth")
+    await examine(replica, "--phases", "coverage", *unfit, "--include-path-regex", "^/api/v1", *given)
+    assert not [line for line in replica.log() if line["log.level"] == "error"]
+
+
+async def examine(replica: Replica, *options: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *(str(SCHEMATHESIS), "--no-color", "run", f"http://127.0.0.1:{replica.port}/openapi.json"),
-        *("--checks", "all", "--max-examples", str(EXAMPLES), "--phases", "examples,coverage,fuzzing"),
-        # No schema can say which texts are cursors that the service handed out.
-        *("--exclude-checks", "positive_data_acceptance"),
+        *("--checks", "all", *options),
         *("--seed", "1", "--generation-database", "none"),
         cwd=replica.folder,
         env={
@@ -85,7 +106,6 @@ async def test_every_operation_answers_as_its_schema_says(replica: Replica) -> N
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()[-6000:]
     assert replica.runs
-    assert not [line for line in replica.log() if line["log.level"] == "error"]
 
 
 async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> None:
@@ -103,6 +123,16 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
         ("no message", await replica.post("/messages", json={}), 422),
         ("no messages", await replica.post("/messages", json=[]), 422),
         ("deep messages", await replica.post("/messages", content=b"[" * 60_000, headers=JSON), 422),
+        ("no echo", await replica.post("/echoAtTime", json={}), 422),
+        ("deep echo", await replica.post("/echoAtTime", content=b"[" * 60_000, headers=JSON), 422),
+        ("an endless number", await replica.post("/echoAtTime", content=ENDLESS, headers=JSON), 422),
+        ("half a character", await replica.patch("/messages/1", content=HALF, headers=JSON), 422),
+        ("no number", await replica.patch("/messages/1", content=b'{"deliver_at": NaN}', headers=JSON), 422),
+        (
+            "an echo of many bytes",
+            await replica.post("/echoAtTime", content=b" " * 65_537, headers=JSON),
+            413,
+        ),
         ("a form", await replica.post("/messages", data={"to": "+90"}), 415),
         ("too many bytes", await replica.post("/messages", content=b" " * 16_777_217, headers=JSON), 413),
         ("no text", await replica.put("/worker-pool/state", content=b'{"\xff', headers=JSON), 400),
@@ -118,8 +148,9 @@ async def test_hostile_requests_are_answered_with_problems(replica: Replica) -> 
 
 async def test_a_method_that_is_not_there_hears_of_all_that_are(replica: Replica) -> None:
     answer = await replica.put("/messages/1")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PATCH")
     assert (await replica.get("/messages/retry")).headers["allow"] == "POST"
+    assert (await replica.get("/messages/move")).headers["allow"] == "POST"
 
 
 async def test_pages_follow_each_other_without_gap_or_repeat(cluster: Cluster, replica: Replica) -> None:

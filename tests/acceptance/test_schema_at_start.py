@@ -10,6 +10,8 @@ from tests.conftest import administer, database_url
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.migrate import pending_migrations
 
+KEYS = {"APP_API_KEY": "the-operators-key-of-the-tests", "APP_TOKEN_SECRET": "s" * 32}
+
 pytestmark = pytest.mark.usefixtures("redis_url")
 
 
@@ -39,7 +41,7 @@ async def test_production_refuses_an_old_schema_and_names_the_command(
 ) -> None:
     folder = tmp_path_factory.mktemp("old")
     async with running_cluster(folder, servers, db_url=empty_db_url, etcd_prefix="/acceptance/x/") as cluster:
-        replica = cluster.replica(APP_ENV="production")
+        replica = cluster.replica(APP_ENV="production", **KEYS)
         await replica.launch()
         assert await replica.ended() == 1
         (line,) = replica.log_path.read_text().splitlines()

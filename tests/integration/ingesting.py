@@ -9,9 +9,12 @@ from fastapi import FastAPI
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
+from dispatcher.messages.arrived import Arrived
+from dispatcher.messages.echo_routes import echo_route
 from dispatcher.messages.ingest import Ingest
 from dispatcher.messages.ingest_docs import BODY_BYTES
 from dispatcher.messages.ingest_routes import PATH, ingest_route
+from dispatcher.messages.move_routes import move_routes
 
 GATE = 4711
 # At the commit, when the messages are inserted and nobody can see them yet.
@@ -24,13 +27,14 @@ CREATE CONSTRAINT TRIGGER commit_waits AFTER INSERT ON messages_pending DEFERRAB
 
 
 @asynccontextmanager
-async def running_api(pool: Pool) -> AsyncIterator[httpx2.AsyncClient]:
-    """A replica's POST /messages on this pool."""
-    ingest, app = Ingest(pool), FastAPI()
+async def running_api(pool: Pool, arrived: Arrived | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+    """A replica's routes that put messages in, and move them, on this pool."""
+    ingest, app = Ingest(pool, arrived), FastAPI()
     handle_errors(app)
     app.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
     app.add_middleware(Correlation)
-    app.router.routes.append(ingest_route(ingest))
+    app.router.routes += [ingest_route(ingest), echo_route(ingest)]
+    app.include_router(move_routes(pool, arrived or {}))
     async with (
         background("ingest", ingest.run),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client,

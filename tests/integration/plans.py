@@ -54,8 +54,8 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _parent(index: str) -> str:
-    """The name of a day's index as its day names it, without the day."""
-    return re.sub(r"_\d{8}", "", index)
+    """The name of a day's index as its day, or month, names it, without that."""
+    return re.sub(r"_\d{6}(\d\d)?(?=_)", "", index)
 
 
 async def read(connection: Connection, query: str, arguments: Sequence[object], mode: str) -> Read:

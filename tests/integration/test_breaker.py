@@ -11,7 +11,6 @@ import pytest
 from tests.integration.rows import LANE, PACE, put, states, until, until_true
 from tests.integration.test_delivery import Cluster, cluster, nothing_in_flight
 
-from dispatcher.app import webhook_terms
 from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
 from dispatcher.delivery import pace, schedule
 from dispatcher.delivery.lane import Terms
@@ -21,6 +20,7 @@ from dispatcher.delivery.target import TargetWatch
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background
+from dispatcher.lanes import webhook_terms
 from dispatcher.live_config.model import LiveConfig
 
 DOWN = Retry("connection refused", target_failed=True)

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 import pytest
 from tests.integration.rows import LANE, put, states, until, until_true
 
-from dispatcher.app import webhook_terms
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
 from dispatcher.delivery import pace, schedule
 from dispatcher.delivery.lane import ChannelPool, Lane
@@ -25,6 +24,7 @@ from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.live import Live, Origin, Snapshot
 from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.lanes import webhook_terms
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
 
@@ -69,11 +69,12 @@ class Cluster:
 
     @asynccontextmanager
     async def replica(self, name: str) -> AsyncIterator[Ticker]:
-        lane = Lane(LANE, webhook_terms, lambda _: self.channel)
+        lane = Lane(LANE, webhook_terms)
         redis = BoundedRedis(self._redis_url, password=None, db=0)
         settler = Settler(self.pool, redis, RecentSent(redis), lane=LANE, replica=name)
         target = TargetWatch(self.pool, LANE)
-        parts = PumpParts(lane, self.live, self.pool, settler, ChannelPool(lane), self.nothing, target)
+        channels = ChannelPool(lambda _: self.channel)
+        parts = PumpParts(lane, self.live, self.pool, settler, channels, self.nothing, target)
         publisher = StatePublisher(redis)
         tuner = Tuner(lane, self.live, self.pool, keep=self.nothing)
         ticker = Ticker(parts, publisher, tuner, replica=name)

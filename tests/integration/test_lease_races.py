@@ -20,7 +20,7 @@ async def test_of_settle_rescue_and_release_one_ends_the_lease(pool: Pool) -> No
     ids = await put(pool, MANY)
     messages = {message.id: message for message in await claim(pool, LANE, limit=MANY, lease_seconds=30)}
     await pool.execute("UPDATE messages SET leased_until = now() - interval '1 s'")
-    leases = await expired(pool, limit=MANY)
+    leases = (await expired(pool, limit=MANY)).leases
     assert sorted(messages) == ids
 
     async def all_at_once(lease: ExpiredLease) -> State:

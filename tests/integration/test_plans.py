@@ -31,6 +31,7 @@ from dispatcher.messages.move_all import batch_query
 from dispatcher.messages.rescue import EXPIRED
 from dispatcher.messages.settle import SETTLE
 from dispatcher.messages.table import Priority, State
+from dispatcher.messages.upcoming import UPCOMING
 
 DUE, LATER, SENT, HELD, RECIPIENTS, DAYS = 100_000, 100_000, 300_000, 30_000, 1000, 10
 FEW = 10_000
@@ -111,7 +112,7 @@ def claim_arguments(limit: int) -> list[object]:
     beyond = [(HEAD[0].isoformat(), HEAD[1])] * 3
     return [
         *(LANE, limit, uuid4(), timedelta(seconds=30), -1, -1, [0, 1, 2]),
-        *([at for at, _ in beyond], [id_ for _, id_ in beyond]),
+        *([at for at, _ in beyond], [id_ for _, id_ in beyond], timedelta(0), False),
     ]
 
 
@@ -135,6 +136,18 @@ async def test_a_claim_costs_the_same_however_much_there_is(
     judge_claim(found)
     judge_claim(least)
     assert found.buffers <= 1.3 * least.buffers, (found.buffers, least.buffers)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_look_ahead_reads_a_row_of_each_priority(full: Pool, mode: str) -> None:
+    nowhere_near = [HEAD[0].isoformat()] * 3, [HEAD[1]] * 3
+    async with full.acquire() as connection:
+        found = await read(connection, UPCOMING, [LANE, timedelta(seconds=1), [0, 1, 2], *nowhere_near], mode)
+        none = await read(
+            connection, UPCOMING, ["console", timedelta(seconds=1), [0, 1, 2], *nowhere_near], mode
+        )
+    found.must(index="messages_pending_due", rows=3, buffers=30)
+    none.must(index="messages_pending_due", rows=0, buffers=30)
 
 
 async def test_the_claims_test_fails_without_its_index(full: Pool) -> None:

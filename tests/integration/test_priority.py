@@ -150,6 +150,8 @@ async def buffers(pool: Pool, search: Search) -> int:
             [int(priority) for priority in search.order],
             [position[0] for position in search.beyond],
             [position[1] for position in search.beyond],
+            timedelta(0),
+            False,
         )
         await claiming.rollback()
     top: dict[str, Any] = orjson.loads(plan)[0]["Plan"]

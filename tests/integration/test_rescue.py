@@ -14,6 +14,7 @@ from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.live import Live, Snapshot
 from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.lanes import longest_lease
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.claim import claim
 from dispatcher.messages.recent import RecentSent
@@ -33,7 +34,7 @@ async def redis(redis_url: str) -> AsyncIterator[BoundedRedis]:
 
 def rescuer(pool: Pool, redis: BoundedRedis, **config: object) -> Rescuer:
     live = Live(Snapshot(LiveConfig.model_validate(config), None))
-    return Rescuer(pool, redis, RecentSent(redis), live, replica="rescuer")
+    return Rescuer(pool, redis, RecentSent(redis), live, replica="rescuer", longest_lease=longest_lease)
 
 
 async def test_a_receipt_in_redis_settles_the_message_as_sent(pool: Pool, redis: BoundedRedis) -> None:
@@ -94,7 +95,7 @@ async def test_a_settle_and_a_rescue_never_both_win(pool: Pool) -> None:
         await pool.execute(
             "UPDATE messages SET leased_until = now() - interval '1 s' WHERE state = 'sending'"
         )
-        leases = await expired(pool, limit=100)
+        leases = (await expired(pool, limit=100)).leases
         settled, rescued = await asyncio.gather(
             settle(pool, [result(message) for message in claimed], replica="holder"),
             rescue(pool, leases, [State.UNCERTAIN] * len(leases), {}, replica="rescuer"),

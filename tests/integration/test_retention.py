@@ -207,7 +207,7 @@ async def test_settling_on_a_day_that_is_missing_makes_it(pool: Pool) -> None:
 async def test_rescuing_on_a_day_that_is_missing_makes_it(pool: Pool) -> None:
     sent, again = await put_sending(pool, 2, lease=-LATER)
     await drop_all(pool)
-    leases = await expired(pool, limit=10)
+    leases = (await expired(pool, limit=10)).leases
     verdicts = [State.SENT if lease.message_id == sent else State.PENDING for lease in leases]
     receipts = {sent: Receipt(utc_now(), "theirs")}
     rescued = await rescue(pool, leases, verdicts, receipts, replica="r")
@@ -246,7 +246,7 @@ async def test_a_sender_whose_clock_is_years_wrong_settles(pool: Pool, years: in
 @pytest.mark.parametrize("years", [-10, 10])
 async def test_a_receipt_whose_time_is_years_wrong_rescues(pool: Pool, years: int) -> None:
     (id_,) = await put_sending(pool, 1, lease=-LATER)
-    leases = await expired(pool, limit=1)
+    leases = (await expired(pool, limit=1)).leases
     receipt = Receipt(utc_now() + timedelta(days=365 * years), "theirs")
     assert await rescue(pool, leases, [State.SENT], {id_: receipt}, replica="r") == {id_: State.SENT}
     ago = await pool.fetchval("SELECT now() - sent_at FROM messages WHERE state = 'sent'")

@@ -63,7 +63,7 @@ async def test_a_retry_is_due_now_and_has_all_attempts_before_it(pool: Pool, sta
     second = await claim_one(pool)
     assert (second.attempt, second.spent) == (5, 2)
     await pool.execute("UPDATE messages SET leased_until = now() - interval '1 s'")
-    leases = await expired(pool, limit=5)
+    leases = (await expired(pool, limit=5)).leases
     assert [lease.spent for lease in leases] == [2]
     await rescue(pool, leases, [State.PENDING], {}, replica="r")
     third = await claim_one(pool)

@@ -34,6 +34,7 @@ async def test_stop_waits_out_a_claim_that_is_under_way(pool: Pool) -> None:
         search = Frontier().search(0.0)
         places = [list(column) for column in zip(*search.beyond, strict=True)]
         arguments = (LANE, 3, uuid4(), timedelta(seconds=30), -1, -1, list(search.order), *places)
+        arguments = (*arguments, timedelta(0), False)
         assert len(await other.fetch(CLAIM, *arguments)) == 3
         stopping = asyncio.create_task(stop(pool))
         await until_true(lambda: someone_waits_for_a_lock(pool))

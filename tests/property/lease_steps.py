@@ -157,7 +157,7 @@ class Leases:
             kept.expired = kept.expired or kept.lease_id == lease_id
 
     async def look_for_expired(self) -> None:
-        self.seen_expired = await expired(self.pool, limit=1000)
+        self.seen_expired = (await expired(self.pool, limit=1000)).leases
         assert {(lease.message_id, lease.lease_id) for lease in self.seen_expired} == {
             (kept.id, kept.lease_id) for kept in self.model.of(State.SENDING) if kept.expired
         }

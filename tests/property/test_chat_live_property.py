@@ -173,7 +173,12 @@ class World:
             async def same(client: Client = client) -> bool:
                 shown, fresh = await self._shown(client.picture), await self._fresh(client.picture.user_id)
                 if shown != fresh:
-                    raise TimeoutError(f"{shown} is not {fresh}")
+                    different = {
+                        id_: (shown.get(id_), fresh.get(id_))
+                        for id_ in shown.keys() | fresh.keys()
+                        if shown.get(id_) != fresh.get(id_)
+                    }
+                    raise TimeoutError(str(different))
                 return True
 
             await eventually(same, seconds=6, what=f"{client.picture.user_id} sees what there is")
@@ -192,7 +197,7 @@ class World:
             SELECT m.conversation_id, m.joined_seq, c.kind,
                    array(SELECT (x.seq, x.content)::text FROM chat_messages x
                          WHERE x.conversation_id = c.id AND x.seq > m.joined_seq ORDER BY x.seq) AS messages,
-                   array(SELECT (o.user_id, o.delivered_seq, o.read_seq)::text FROM members o
+                   array(SELECT (o.user_id, CASE WHEN o.user_id <> m.user_id THEN o.delivered_seq END, o.read_seq)::text FROM members o
                          WHERE o.conversation_id = c.id AND c.kind = 'dm' ORDER BY o.user_id) AS marks
             FROM members m JOIN conversations c ON c.id = m.conversation_id
             WHERE m.user_id = $1 AND m.left_seq IS NULL
@@ -218,7 +223,10 @@ class World:
                 if seq > seat["joined_seq"]
             ]
             marks = (
-                [f"({who},{d},{r})" for who, (d, r) in sorted(seen.marks.items())]
+                [
+                    f"({who},{'' if who == picture.user_id else d},{r})"
+                    for who, (d, r) in sorted(seen.marks.items())
+                ]
                 if id_ != self.group
                 else []
             )

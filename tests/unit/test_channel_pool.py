@@ -1,8 +1,8 @@
 """Which channel a message goes through when the target changes, and when an old one is closed."""
 
-from dispatcher.app import webhook_terms
 from dispatcher.channels.contract import Envelope, Outcome, Rejected
-from dispatcher.delivery.lane import ChannelPool, Lane
+from dispatcher.delivery.lane import ChannelPool
+from dispatcher.lanes import webhook_terms
 from dispatcher.live_config.model import LiveConfig
 
 ONE = LiveConfig(webhook_url="http://one/")
@@ -26,7 +26,7 @@ class CountedChannel:
 
 def channels() -> tuple[ChannelPool, list[CountedChannel]]:
     opened: list[CountedChannel] = []
-    return ChannelPool(Lane("webhook", webhook_terms, lambda config: CountedChannel(config, opened))), opened
+    return ChannelPool(lambda config: CountedChannel(config, opened)), opened
 
 
 async def test_one_channel_serves_a_target() -> None:

@@ -18,7 +18,7 @@ def message(
 
 
 def talk(*others: str) -> Talk:
-    return Talk("alice", conversation_id=1, others=others)
+    return Talk("alice", 1, others=others)
 
 
 def test_a_message_is_as_far_as_the_hindmost_of_the_others() -> None:

@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from dispatcher.channels.contract import Delivered, Rejected, Retry
+from dispatcher.delivery.claim_size import CLAIM_AT_MOST, next_claim_size
 from dispatcher.delivery.conclude import Timing, conclude
 from dispatcher.delivery.lane import Terms
 from dispatcher.delivery.pace import Pace
-from dispatcher.delivery.pump import CLAIM_AT_MOST, next_claim_size
 from dispatcher.messages.claim import ClaimedMessage, Lease
 from dispatcher.messages.table import State
 

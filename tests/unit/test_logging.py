@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 SECRET = "s3cret-in-a-local-variable"
 PROGRAM = """
-import logging, sys, structlog
+import logging, pathlib, sys, structlog
+from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.logging import configure_logging
 
-configure_logging(level="INFO", env=sys.argv[1], service="s", version="1", replica="r")
+files = LogFiles(pathlib.Path(sys.argv[2]))
+configure_logging(level="INFO", env=sys.argv[1], service="s", version="1", replica="r", files=files)
 
 def fails(key: str) -> None:
     held = {"key": key}
@@ -26,9 +29,9 @@ except ValueError:
 
 
 @pytest.mark.parametrize("env", ["local", "dev", "production"])
-def test_a_traceback_shows_no_local_variables(env: str) -> None:
+def test_a_traceback_shows_no_local_variables(env: str, tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, env],
+        [sys.executable, "-c", PROGRAM, env, str(tmp_path)],
         input=SECRET,
         capture_output=True,
         text=True,
@@ -36,6 +39,9 @@ def test_a_traceback_shows_no_local_variables(env: str) -> None:
         timeout=30,
         env={"PATH": os.defpath},
     )
+    texts = [ran.stderr, *(path.read_text() for path in tmp_path.iterdir())]
+    assert len(texts) == 3  # standard error, the log, the log of errors
     for said in ("ours_failed", "theirs_failed", "ValueError: no", "in fails"):
-        assert said in ran.stderr
-    assert SECRET not in ran.stderr
+        for text in texts:
+            assert said in text
+    assert not any(SECRET in text for text in texts)

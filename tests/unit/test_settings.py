@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.cli.starting import must_be_guarded
 from dispatcher.kernel.errors import StartupError
 from dispatcher.settings import Settings, read_settings, unknown_variables
 
@@ -49,10 +50,19 @@ def test_nothing_set() -> None:
         ("APP_SERVER_IDLE_TIMEOUT", "1500ms", "idle_timeout", 1.5),
         ("APP_SERVER_SHUTDOWN_TIMEOUT", "15", "shutdown_timeout", 15.0),
         ("APP_DYNAMIC_CONFIG", "x.yaml", "dynamic_config", Path("x.yaml")),
+        ("APP_TOKEN_JWKS", "keys/jwks.json", "token_jwks", "keys/jwks.json"),
+        ("APP_TOKEN_AUDIENCE", "us", "token_audience", "us"),
+        ("APP_TRUSTED_NETWORK", "true", "trusted_network", True),
         ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("LOG_LEVEL", "warn", "log_level", "WARNING"),
         ("LOG_ENV", "production", "log_format", "production"),
         ("APP_ENV", "dev", "log_format", "dev"),
+        ("LOG_DIR", "/var/log/dispatcher", "log_dir", Path("/var/log/dispatcher")),
+        ("LOG_DIR", "off", "log_dir", None),
+        ("LOG_DIR", "OFF", "log_dir", None),
+        ("LOG_DIR", "./off", "log_dir", Path("off")),
+        ("LOG_DIR", "", "log_dir", Path("logs")),
+        ("LOG_RETENTION_DAYS", "7", "log_retention_days", 7),
         ("SERVICE_NAME", "sender", "service_name", "sender"),
         ("USE_HTTPS", "false", "use_https", False),
     ],
@@ -108,8 +118,14 @@ def test_database_addresses(scheme: str) -> None:
         ("APP_SERVER_IDLE_TIMEOUT", "soon"),
         ("APP_SERVER_IDLE_TIMEOUT", "0"),
         ("APP_SERVER_SHUTDOWN_TIMEOUT", "2h"),
+        ("APP_API_KEY", "s3cret"),
+        ("APP_API_KEY", "s3cret and sixteen characters"),
+        ("APP_TOKEN_SECRET", "s3cret" + "x" * 25),
+        ("APP_TOKEN_JWKS", "ftp://keys/s3cret"),
         ("LOG_LEVEL", "loud"),
         ("LOG_ENV", "prod"),
+        ("LOG_RETENTION_DAYS", "0"),
+        ("LOG_RETENTION_DAYS", "forever"),
         ("SERVICE_NAME", "x" * 65),
         ("USE_HTTPS", "perhaps"),
     ],
@@ -135,6 +151,50 @@ def test_https_needs_its_files(tmp_path: Path) -> None:
         settings(USE_HTTPS="true", HTTPS_CERT_PATH=str(cert), HTTPS_KEY_PATH=str(key))
     key.touch()
     assert settings(USE_HTTPS="true", HTTPS_CERT_PATH=str(cert), HTTPS_KEY_PATH=str(key)).use_https
+
+
+KEY, SECRET = "s3cret-of-the-operator", "s3cret" * 6
+
+
+def test_tokens_are_judged_by_one_kind_of_key() -> None:
+    with pytest.raises(StartupError, match=r"^APP_TOKEN_SECRET, APP_TOKEN_JWKS: both are set"):
+        settings(APP_TOKEN_SECRET=SECRET, APP_TOKEN_JWKS="keys.json")
+    found = settings(APP_TOKEN_SECRET=SECRET, APP_API_KEY=KEY)
+    assert found.has_token_keys
+    assert "s3cret" not in repr(found)
+
+
+GUARDED = [
+    {"APP_API_KEY": KEY, "APP_TOKEN_SECRET": SECRET},
+    {"APP_API_KEY": KEY, "APP_TOKEN_JWKS": "keys.json"},
+]
+HALF = [{}, {"APP_API_KEY": KEY}, {"APP_TOKEN_SECRET": SECRET}]
+
+
+@pytest.mark.parametrize("keys", GUARDED)
+def test_with_its_keys_it_listens_anywhere(keys: dict[str, str]) -> None:
+    must_be_guarded(settings(**keys, APP_HOST="0.0.0.0"))
+    must_be_guarded(settings(**keys, APP_ENV="production"))
+
+
+@pytest.mark.parametrize("keys", HALF)
+def test_without_its_keys_it_listens_on_loopback_only(keys: dict[str, str]) -> None:
+    for host in ("127.0.0.1", "127.3.2.1", "::1", "localhost"):
+        must_be_guarded(settings(**keys, APP_HOST=host))
+    for host in ("0.0.0.0", "::", "10.0.0.7", "example.com", "127.0.0.1.example.com"):
+        with pytest.raises(StartupError, match=r"^APP_HOST: .*or APP_HOST=127\.0\.0\.1$") as error:
+            must_be_guarded(settings(**keys, APP_HOST=host))
+        assert "s3cret" not in error.value.detail
+        must_be_guarded(settings(**keys, APP_HOST=host, APP_TRUSTED_NETWORK="true"))
+
+
+@pytest.mark.parametrize("keys", HALF)
+def test_production_does_not_start_without_its_keys(keys: dict[str, str]) -> None:
+    for more in ({}, {"APP_TRUSTED_NETWORK": "true"}):
+        with pytest.raises(StartupError, match=r"^APP_ENV=production: set APP_") as error:
+            must_be_guarded(settings(**keys, **more, APP_ENV="production"))
+        assert ("APP_API_KEY (" in error.value.detail) is ("APP_API_KEY" not in keys)
+        assert ("APP_TOKEN_SECRET or" in error.value.detail) is ("APP_TOKEN_SECRET" not in keys)
 
 
 def test_an_empty_value_counts_as_not_set() -> None:

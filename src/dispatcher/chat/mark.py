@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from dispatcher.chat.happened import Marked
 from dispatcher.kernel.db import Pool
 
-# A member's row is locked in one order everywhere: `send.py` holds several too.
+# A member's row is locked in one order everywhere: `send.py` holds several too. LATERAL, because a join and an ORDER BY
+# over it would have the planner walk over all members there are, for the sake of their order.
 MARK = """
 WITH given AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
         AS g (conversation_id, user_id, delivered, read, no)
 ), held AS MATERIALIZED (
-    SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.left_seq FROM members m
-    WHERE (m.conversation_id, m.user_id) IN (SELECT conversation_id, user_id FROM given)
-    ORDER BY m.conversation_id, m.user_id FOR NO KEY UPDATE
+    SELECT m.* FROM (SELECT conversation_id, user_id FROM given ORDER BY conversation_id, user_id) who,
+    LATERAL (
+        SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.left_seq FROM members m
+        WHERE m.conversation_id = who.conversation_id AND m.user_id = who.user_id FOR NO KEY UPDATE
+    ) m
 ), judged AS (
     SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq,
            greatest(held.delivered_seq, given.delivered, given.read) AS delivered_now,

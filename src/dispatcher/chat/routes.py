@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from dispatcher.chat.caller import ACT_AS
 from dispatcher.chat.parts import ChatParts
 from dispatcher.chat.routes_conversations import conversation_routes
 from dispatcher.chat.routes_groups import group_routes
@@ -18,6 +19,12 @@ PREFIX = "/api/v1"
 
 # For the document alone: `Callers` reads the headers.
 _TOKEN = HTTPBearer(auto_error=False, scheme_name="token", description="A user's token, a JWT.")
+_ACT_AS = APIKeyHeader(
+    name=ACT_AS,
+    auto_error=False,
+    scheme_name="act_as",
+    description="For whom the operator acts: a user's id.",
+)
 _KEY = APIKeyHeader(name=HEADER, auto_error=False, scheme_name="key", description="The operator's key.")
 
 _PROBLEMS = PROBLEMS | {
@@ -34,7 +41,7 @@ def chat_routes(parts: ChatParts) -> APIRouter:
         tags=["chat"],
         route_class=BoundedRoute,
         responses=_PROBLEMS,
-        dependencies=[Security(_TOKEN), Security(_KEY), Depends(parts.callers)],
+        dependencies=[Security(_TOKEN), Security(_KEY), Security(_ACT_AS), Depends(parts.callers)],
     )
     for routes in (
         *(send_routes, history_routes, conversation_routes, one_message_routes),

@@ -5,13 +5,15 @@ from fastapi import APIRouter, Response
 from dispatcher.chat.bodies import NewMessage
 from dispatcher.chat.caller import Asker
 from dispatcher.chat.parts import ChatParts
-from dispatcher.chat.schedule import is_later
+from dispatcher.chat.schedule import is_later, schedule
 from dispatcher.chat.seat import Kind
 from dispatcher.chat.send import NewChatMessage, SendResult
 from dispatcher.chat.status import Status, find_hindmost
 from dispatcher.chat.views import ChatMessageView, ScheduledView
+from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import BODY_PROBLEMS, BoundedRoute, documented
+from dispatcher.messages.moment import MAX_AHEAD
 
 
 def send_routes(parts: ChatParts) -> APIRouter:
@@ -69,9 +71,9 @@ async def _placed(parts: ChatParts, me: str, new: NewMessage) -> NewChatMessage:
 
 async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> ScheduledView:
     assert wanted.client_at is not None
-    if parts.schedule is None:
-        raise InvalidRequestError("timestamp: is in the future, and nothing here sends messages later")
-    scheduled = await parts.schedule(wanted, wanted.client_at)
+    if wanted.client_at > utc_now() + MAX_AHEAD:
+        raise InvalidRequestError("timestamp: is more than 10 years ahead")
+    scheduled = await schedule(parts.pool, parts.arrived, wanted, wanted.client_at)
     return ScheduledView(
         scheduled_id=scheduled.message_id,
         conversation_id=wanted.conversation_id,

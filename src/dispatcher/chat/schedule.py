@@ -13,6 +13,7 @@ from dispatcher.chat.send import NewChatMessage
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, NotFoundError
+from dispatcher.messages.arrived import Arrived, tell
 from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, keep_answers
 from dispatcher.messages.insert import NewMessage, insert
 
@@ -38,8 +39,8 @@ def is_later(timestamp: datetime | None) -> bool:
     return timestamp is not None and timestamp > utc_now() + TOLERANCE
 
 
-async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
-    """Have it sent at that time.
+async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: datetime) -> Scheduled:
+    """Have it sent at that time; `arrived` is told of it.
 
     Raises:
         NotFoundError: There is no such conversation, as far as the sender may know.
@@ -60,6 +61,7 @@ async def schedule(pool: Pool, new: NewChatMessage, at: datetime) -> Scheduled:
         (id_,) = await insert(connection, [waiting])
         if key:
             await keep_answers(connection, {key.key: Answer(202, str(id_).encode())})
+    tell(arrived, [waiting], at)
     return Scheduled(id_, repeated=False)
 
 

@@ -66,9 +66,11 @@ WITH given AS (
     FROM fresh f JOIN numbered n ON n.id = f.conversation_id
     WHERE f.nth = f.own_nth GROUP BY f.conversation_id, f.sender_id, n.seq
 ), held AS MATERIALIZED (
-    SELECT m.conversation_id, m.user_id FROM members m
-    WHERE (m.conversation_id, m.user_id) IN (SELECT conversation_id, sender_id FROM run)
-    ORDER BY m.conversation_id, m.user_id FOR NO KEY UPDATE
+    SELECT m.* FROM (SELECT conversation_id, sender_id FROM run ORDER BY conversation_id, sender_id) who,
+    LATERAL (
+        SELECT m.conversation_id, m.user_id FROM members m
+        WHERE m.conversation_id = who.conversation_id AND m.user_id = who.sender_id FOR NO KEY UPDATE
+    ) m
 ), seen AS (
     UPDATE members m SET delivered_seq = run.seq + run.length,
                          read_seq = CASE WHEN m.read_seq = run.seq THEN run.seq + run.length ELSE m.read_seq END

@@ -1,4 +1,4 @@
-"""`dispatcher cancel`, `retry` and `resolve`: one message by its id, or all that match."""
+"""`dispatcher cancel`, `move`, `retry` and `resolve`: one message by its id, or all that match."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,6 +8,7 @@ import typer
 
 from dispatcher.cli.api import Url, call_json
 from dispatcher.cli.console import out
+from dispatcher.cli.moments import At, In, moment
 from dispatcher.kernel.errors import InvalidRequestError
 
 Id = Annotated[int | None, typer.Argument(min=0, help="The message's id; or say which with the options.")]
@@ -51,6 +52,34 @@ def cancel(
       dispatcher cancel --since 2026-12-24T00:00:00Z --until 2026-12-25T00:00:00Z
     """
     _change("DELETE", "", message, _chosen(recipient, since, until, lane), url=url)
+
+
+def move(
+    message: Id = None,
+    *,
+    at: At = None,
+    in_: In = None,
+    recipient: Recipient = None,
+    since: Since = None,
+    until: Until = None,
+    lane: Lane = None,
+    url: Url = None,
+) -> None:
+    """Give a message that is pending another time, or all pending ones that match.
+
+    --since and --until mean the time that they are due at now. What is being sent already is not moved.
+
+    Examples:
+      dispatcher move 42 --at 2030-12-24T18:00:00+03:00
+      dispatcher move 42 --in 90s
+      dispatcher move --lane console --since 2030-12-24T00:00:00Z --in 5m
+    """
+    chosen, body = _chosen(recipient, since, until, lane), {"deliver_at": moment(at, in_)}
+    if message is None or chosen:
+        _change("POST", "/move", message, chosen, url=url, body=body)
+        return
+    found = call_json("PATCH", f"/messages/{message}", url=url, body=body)
+    out.print(f"{found['id']} is due at {found['deliver_at']}", markup=False)
 
 
 def retry(

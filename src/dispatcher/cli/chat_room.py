@@ -40,7 +40,7 @@ class Room:
     ) -> Self:
         """The room, with the last messages in it. What has happened since waits in the client."""
         others = [to] if isinstance(to, str) else []
-        talk = Talk(me, conversation_id=None if isinstance(to, str) else to, others=others)
+        talk = Talk(me, to, others=others)
         if isinstance(to, int):
             talk.received(
                 {one.user_id: (one.delivered_seq, one.read_seq) for one in await client.api.members(to)}

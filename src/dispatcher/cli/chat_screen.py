@@ -200,14 +200,10 @@ class Screen:
         now = elapsed()
         if writing := talk.typing(now):
             return f" {', '.join(writing)} writing …"
+        if isinstance(talk.to, str):
+            return f" {talk.to} is {'here' if talk.online.get(talk.to) else 'away'}"
         here = [who for who in talk.marks if talk.online.get(who)]
-        if len(talk.marks) == 1:
-            return f" {next(iter(talk.marks))} is {'here' if here else 'away'}"
-        return (
-            f" {len(here)} of {len(talk.marks)} others are here: {', '.join(here)}"
-            if here
-            else " nobody else is here"
-        )
+        return f" {len(talk.marks)} others" + (f"; here: {', '.join(here)}" if here else "")
 
 
 def _text(content: str) -> str:

@@ -28,9 +28,11 @@ class Unsent:
 class Talk:
     """What was said, how far everybody has come, who is there."""
 
-    def __init__(self, me: str, *, conversation_id: int | None, others: Iterable[str]) -> None:
-        """The conversation of two may not have begun: it has no id then."""
-        self.me, self.conversation_id = me, conversation_id
+    def __init__(self, me: str, to: str | int, *, others: Iterable[str]) -> None:
+        """With a user, or in the group with this id."""
+        self.me, self.to = me, to
+        self.conversation_id = None if isinstance(to, str) else to
+        """None until two have begun to talk."""
         self.marks: dict[str, tuple[int, int]] = dict.fromkeys(others, (0, 0))
         """How far each of the others has received and read."""
         self.online: dict[str, bool] = {}

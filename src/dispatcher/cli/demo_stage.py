@@ -138,6 +138,7 @@ async def _launched(letter: str, folder: Path, addresses: Addresses) -> Replica:
                 *known,
                 f"APP_DATA_DIR={folder}",
                 "LOG_LEVEL=warning",
+                "LOG_DIR=off",
                 *(sys.executable, "-m", "dispatcher.cli.main", "serve"),
             ],
             account=own_account(),

@@ -18,9 +18,11 @@ COMMANDS = {
     "migrate": Entry("dispatcher.cli.migrate", "migrate", "Bring the database's schema up to date.", _RUN),
     "demo": Entry("dispatcher.cli.demo", "demo", "See it all in under a minute.", _RUN),
     "send": Entry("dispatcher.cli.send", "send", "Put in one message, or a CSV or NDJSON file.", _MESSAGES),
+    "echo": Entry("dispatcher.cli.echo", "echo", "Print a text on the console at a time.", _MESSAGES),
     "sent": Entry("dispatcher.cli.sent", "sent", "List what was sent, newest first.", _MESSAGES),
     "show": Entry("dispatcher.cli.show", "show", "Show one message and its attempts.", _MESSAGES),
     "cancel": Entry("dispatcher.cli.change", "cancel", "Cancel what is pending, one or all.", _MESSAGES),
+    "move": Entry("dispatcher.cli.change", "move", "Give what is pending another time.", _MESSAGES),
     "retry": Entry(
         "dispatcher.cli.change", "retry", "Send once more what has failed, one or all.", _MESSAGES
     ),

@@ -44,6 +44,7 @@ def welcome(url: str, *, receiver: str, etcd: str, prefix: str) -> None:
 
 [bold]Try[/] [dim](in another terminal, in this folder)[/]
   {here if activate.is_file() else ""}dispatcher psql -c "INSERT INTO messages (recipient_phone, content) VALUES ('+905551111111', 'Hello')"
+  dispatcher echo "Hello" --in 5s   [dim]printed here, in five seconds[/]
   etcdctl --endpoints={etcd} put {prefix}scheduler_interval 1
   curl {url}/sent
   curl -X POST {url}/stop

@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from dispatcher.app import Addresses, Application
+from dispatcher.channels.console_output import open_console
 from dispatcher.cli.api_record import ApiRecord
 from dispatcher.cli.interrupts import interrupts
 from dispatcher.cli.live_file import read_live_file
@@ -17,7 +18,7 @@ from dispatcher.cli.sandbox import SAMPLES, welcome
 from dispatcher.cli.servers import servers
 from dispatcher.cli.serving import bind
 from dispatcher.cli.serving import serve as serve_until_signal
-from dispatcher.cli.starting import bring_up_to_date, must_be_guarded, start_logging
+from dispatcher.cli.starting import bring_up_to_date, logging_as, must_be_guarded
 from dispatcher.embedded.receiver import running_receiver
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import StartupError
@@ -49,13 +50,14 @@ def serve(
       APP_PORT=8081 APP_DATA_DIR=/var/lib/dispatcher dispatcher serve
       APP_DB_URL=postgres://user:password@db:5432/dispatcher dispatcher serve
     """
+    console_fd = open_console()
     settings = read_settings(os.environ)
     must_be_guarded(settings)
-    start_logging(settings)
-    uvloop.run(_serve(settings, sandbox=sandbox))
+    with logging_as(settings):
+        uvloop.run(_serve(settings, console_fd=console_fd, sandbox=sandbox))
 
 
-async def _serve(settings: Settings, *, sandbox: bool) -> None:
+async def _serve(settings: Settings, *, console_fd: int | None, sandbox: bool) -> None:
     async with interrupts() as interrupt, AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.host, settings.port))
         port = listener.getsockname()[1]
@@ -77,7 +79,13 @@ async def _serve(settings: Settings, *, sandbox: bool) -> None:
                 welcome(url, receiver=receiver, etcd=addresses.etcd_endpoints[0], prefix=settings.etcd_prefix)
 
         await serve_until_signal(
-            settings, addresses, listener=listener, live_file=live_file, interrupt=interrupt, on_ready=ready
+            settings,
+            addresses,
+            listener=listener,
+            live_file=live_file,
+            console_fd=console_fd,
+            interrupt=interrupt,
+            on_ready=ready,
         )
     log.info("stopped")
 

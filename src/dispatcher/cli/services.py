@@ -5,7 +5,7 @@ import os
 
 from dispatcher.cli.console import out
 from dispatcher.cli.interrupts import interrupts
-from dispatcher.cli.starting import bring_up_to_date, start_logging
+from dispatcher.cli.starting import bring_up_to_date, logging_as
 from dispatcher.embedded.servers import embedded_servers, shell_lines
 from dispatcher.settings import Settings, read_settings
 
@@ -22,8 +22,8 @@ def services() -> None:
       . .dispatcher/env && APP_PORT=8082 dispatcher serve
     """
     settings = read_settings(os.environ)
-    start_logging(settings)
-    asyncio.run(_services(settings))
+    with logging_as(settings):
+        asyncio.run(_services(settings))
 
 
 async def _services(settings: Settings) -> None:

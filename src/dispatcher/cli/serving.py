@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
 
 from dispatcher.app import Addresses, Application, running
-from dispatcher.chat.live.endpoint import ABORT
 from dispatcher.chat.live.protocol import MAX_FRAME_BYTES
 from dispatcher.cli.interrupts import Interrupts
+from dispatcher.cli.sockets import DirectSockets
 from dispatcher.kernel.errors import StartupError
 from dispatcher.settings import Settings
 
@@ -31,15 +29,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Sockets(WebSocketsSansIOProtocol):
-    """Uvicorn's, which waits for as long as TCP does for a client that takes nothing any more: ours may be ended."""
-
-    def handle_connect(self, event: Request) -> None:
-        super().handle_connect(event)
-        if hasattr(self, "scope"):
-            self.scope["extensions"][ABORT] = self.transport.abort  # type: ignore[assignment]  # ours to add
 
 
 def bind(host: str, port: int | None) -> socket.socket:
@@ -85,6 +74,7 @@ async def serve(
     *,
     listener: socket.socket,
     live_file: Mapping[str, Any],
+    console_fd: int | None,
     interrupt: Interrupts,
     on_ready: Callable[[Application], None],
 ) -> None:
@@ -92,14 +82,14 @@ async def serve(
 
     A second signal gives up waiting; leases of what was being sent then run out, and the rescuer takes over.
     """
-    async with running(settings, addresses, live_file=live_file) as application:
+    async with running(settings, addresses, live_file=live_file, console_fd=console_fd) as application:
         config = uvicorn.Config(
             application.api,
             log_config=None,
             access_log=False,
             timeout_keep_alive=int(settings.idle_timeout),
             timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout)),
-            ws=_Sockets,
+            ws=DirectSockets,
             ws_max_size=MAX_FRAME_BYTES,
             ws_ping_interval=settings.chat_ping_interval,
             ws_ping_timeout=settings.chat_ping_interval,

@@ -1,12 +1,17 @@
 """What every command that runs the service, or its servers, does first."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 
 import structlog
 
 from dispatcher import __version__
 from dispatcher.kernel.errors import StartupError
+from dispatcher.kernel.log_files import LogFiles
+from dispatcher.kernel.log_upkeep import kept_up
 from dispatcher.kernel.logging import configure_logging
 from dispatcher.kernel.migrate import migrate, pending_migrations
 from dispatcher.settings import Settings, unknown_variables
@@ -14,17 +19,46 @@ from dispatcher.settings import Settings, unknown_variables
 log = structlog.get_logger()
 
 
-def start_logging(settings: Settings) -> None:
-    """Logs as the settings ask; and a word about variables that mean nothing."""
-    configure_logging(
-        level=settings.log_level,
-        env=settings.log_format,
-        service=settings.service_name,
-        version=__version__,
-        replica=settings.replica,
-    )
-    for name, meant in unknown_variables(os.environ).items():
-        log.warning("unknown_variable", variable=name, **({"did_you_mean": meant} if meant else {}))
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def logging_as(settings: Settings) -> Iterator[None]:
+    """Logs as the settings ask, for as long as the block runs; and a word about variables that mean nothing.
+
+    Raises:
+        StartupError: LOG_DIR is set to a directory that cannot be used. One that is merely full, or the default where
+            that cannot be made, is no reason not to deliver: a warning says so, and it is tried again and again.
+    """
+    with ExitStack() as stack:
+        files = None
+        if settings.log_dir is not None:
+            files = LogFiles(settings.log_dir.absolute())
+            _try_out(files, demanded="log_dir" in settings.model_fields_set)
+        configure_logging(
+            level=settings.log_level,
+            env=settings.log_format,
+            service=settings.service_name,
+            version=__version__,
+            replica=settings.replica,
+            files=files,
+        )
+        for name, meant in unknown_variables(os.environ).items():
+            log.warning("unknown_variable", variable=name, **({"did_you_mean": meant} if meant else {}))
+        if files is not None:
+            stack.enter_context(kept_up(files, keep_days=settings.log_retention_days))
+        yield
+
+
+def _try_out(files: LogFiles, *, demanded: bool) -> None:
+    try:
+        files.open()
+    except OSError as error:
+        if demanded and error.errno not in FULL:
+            raise StartupError(
+                f"LOG_DIR: cannot write log files in {files.directory} ({error.strerror}); make it writable, choose "
+                "another directory, or write none: LOG_DIR=off"
+            ) from None
 
 
 def must_be_guarded(settings: Settings) -> None:

@@ -54,7 +54,7 @@ def _table(health: dict[str, Any]) -> Table:
     word = health["status"]
     about = f"{health['service']} {health['version']} on {health['replica']}, up {_span(health['uptime_seconds'])}"
     table.add_row("status", Text.assemble((word, _COLOUR[word]), f"   {about}"))
-    for name in ("postgres", "redis", "etcd"):
+    for name in ("postgres", "redis", "etcd", "console"):
         part = health[name]
         problem = f"   {cut(part['problem'], _SHOWN)}" if part["problem"] else ""
         table.add_row(name, Text.assemble((part["status"], _COLOUR[part["status"]]), problem))

@@ -192,7 +192,7 @@ class ChatClient:
     def watch(self, user_ids: Iterable[str]) -> None:
         """Have `Presence` events of these users, instead of those before.
 
-        At most 100, and of them only those with whom the user shares a conversation by now.
+        At most 100, and of them only those with whom the user has a conversation of two by now.
         """
         self._watched[:] = user_ids
         self._outgoing.passing(type="presence", user_ids=list(self._watched))

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from dispatcher.channels.contract import Channel
 from dispatcher.delivery.pace import Pace
-from dispatcher.live_config.model import LiveConfig
+from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
+
+SETTLE_SECONDS = LEASE_MARGIN_SECONDS / 2
+"""An attempt begins only if its deadline leaves this much of the lease for settling its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class Terms:
     """Failures of the target in a row, met by one replica, that pause the lane; 0 never does."""
     hold_uncertain: bool
     """Hold a message that the receiver may have for a person, instead of sending it again."""
+    batch_size: int = 1
+    """Messages that go out in one go, where the channel takes many."""
+    keeps_time: bool = False
+    """A message of which an attempt failed stays due when it was; it is the channel that gets a rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +44,13 @@ class Lane:
 
     name: str
     terms: Callable[[LiveConfig], Terms]
-    open_channel: Callable[[LiveConfig], Channel]
 
 
 class ChannelPool:
     """The lane's channel for the current target; those of earlier targets are closed when nobody uses them."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, open_channel: Callable[[LiveConfig], Channel]) -> None:
+        self._open_channel = open_channel
         self._current: BorrowedChannel | None = None
         self._retired: list[BorrowedChannel] = []
 
@@ -54,7 +60,7 @@ class ChannelPool:
         if self._current is None or self._current.key != key:
             if self._current is not None:
                 self._retired.append(self._current)
-            self._current = BorrowedChannel(self._lane.open_channel(config), key)
+            self._current = BorrowedChannel(self._open_channel(config), key)
         self._current.users += 1
         return self._current
 

@@ -36,6 +36,11 @@ class Pace:
     """None: the lane never pauses by itself."""
 
 
+def each_at_its_time(*, auto_sending: bool, blocked: str | None = None) -> Pace:
+    """The pace of a lane without ticks: each message is due at its own time. It starts and stops as others do."""
+    return Pace(0, timedelta(0), 0, auto_sending, blocked)
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """The one row that all replicas share; `version` counts its changes."""
@@ -102,7 +107,7 @@ class Tick:
 
 def ticks_waiting(schedule: Schedule, now: datetime) -> int:
     """How many ticks are due and not claimed."""
-    if not schedule.active or now < schedule.next_at:
+    if not schedule.active or not schedule.pace.interval or now < schedule.next_at:
         return 0
     if schedule.probes:
         return 1  # what falls into a pause is not missed, it does not exist

@@ -10,46 +10,27 @@ from uuid import uuid4
 import structlog
 
 from dispatcher.channels.contract import Delivered, Envelope, Rejected, Retry
+from dispatcher.delivery.claim_size import next_claim_size
 from dispatcher.delivery.conclude import Timing, conclude
-from dispatcher.delivery.lane import BorrowedChannel, ChannelPool, Lane, Terms
+from dispatcher.delivery.give_back import give_back
+from dispatcher.delivery.lane import SETTLE_SECONDS, BorrowedChannel, ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticks import TickCounts
-from dispatcher.kernel import backoff
-from dispatcher.kernel.clock import elapsed, pause, utc_now
+from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live, Snapshot
-from dispatcher.live_config.model import LEASE_MARGIN_SECONDS, LiveConfig
+from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.frontier import Frontier
-from dispatcher.messages.release import release
 from dispatcher.messages.settle import Settlement
 from dispatcher.messages.table import State
 
 log = structlog.get_logger()
 
-CLAIM_AT_MOST = 1000
-QUICK_SECONDS = 0.1
-SLOW_SECONDS = 1.0
-SETTLE_SECONDS = LEASE_MARGIN_SECONDS / 2
-"""An attempt begins only if its deadline leaves this much of the lease for settling its result."""
-
 SAID_IDS = 10
 """Messages that a tick's log line names."""
-
-
-def next_claim_size(size: int, seconds: float, *, least: int) -> int:
-    """How many to claim next, when working off the claim before took this long.
-
-    Large enough that claiming costs little, small enough that a stop, a crash or a slow receiver finds about a
-    second's worth of messages claimed and not begun.
-    """
-    if seconds < QUICK_SECONDS:
-        return max(least, min(size * 2, CLAIM_AT_MOST))
-    if seconds > SLOW_SECONDS:
-        return max(least, size // 2)
-    return max(least, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,29 +227,10 @@ class Pump:
         if self._ready.qsize() <= self._refill_below:
             self._wanted.set()
         try:
-            await self._give_back([message for message, _ in (first, *others)])
+            await give_back(self._parts.pool, [message for message, _ in (first, *others)])
         finally:
             for _, batch in others:
                 await self._finished(batch)
-
-    async def _give_back(self, messages: Sequence[ClaimedMessage]) -> None:
-        """Release them, through an outage of Postgres, while their leases last: nobody else knows they were not sent."""
-        failures = 0
-        while True:
-            try:
-                await release(self._parts.pool, messages)
-            except UNAVAILABLE as error:
-                failures += 1
-                wait = backoff.delay(failures, base=0.1, cap=1.0)
-                if elapsed() + wait > max(message.lease.ends for message in messages):
-                    # the rescuer takes care of them
-                    log.warning(
-                        "release_failed", messages=len(messages), error=str(error) or type(error).__name__
-                    )
-                    return
-                await pause(wait)
-            else:
-                return
 
     def _say_failed(self, message: ClaimedMessage, outcome: Retry | Rejected, result: Settlement) -> None:
         log.warning(

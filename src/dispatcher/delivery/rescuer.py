@@ -1,7 +1,7 @@
 """The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 import asyncpg
 import structlog
@@ -9,11 +9,13 @@ import structlog
 from dispatcher.delivery import receipts
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import elapsed, pause
+from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.recent import RecentSent
+from dispatcher.messages.release import release_reserved
 from dispatcher.messages.rescue import (
     EVER,
     VISIBLE_AFTER,
@@ -38,13 +40,24 @@ class Rescuer:
     """Looks for expired leases of every lane; any replica may rescue any message."""
 
     def __init__(
-        self, pool: Pool, redis: BoundedRedis, recent: RecentSent, live: Live[LiveConfig], *, replica: str
+        self,
+        pool: Pool,
+        redis: BoundedRedis,
+        recent: RecentSent,
+        live: Live[LiveConfig],
+        *,
+        replica: str,
+        longest_lease: Callable[[LiveConfig], float],
     ) -> None:
+        """`longest_lease` says how many seconds a lease of any lane lasts at most."""
         self._pool = pool
         self._redis = redis
         self._recent = recent
         self._live = live
         self._replica = replica
+        self._longest_lease = longest_lease
+        self._clock = DatabaseClock()
+        self._no_verdict_before = 0.0
         self._silent_since: float | None = None
         self._none_at: float | None = None
         self._whole_again_at = 0.0
@@ -74,10 +87,18 @@ class Rescuer:
     async def rescue_once(self) -> int:
         """Give one batch its verdicts. How many expired leases were found."""
         began = elapsed()
-        leases = await expired(self._pool, limit=BATCH, within=self._unseen(began))
+        leases, now = await expired(self._pool, limit=BATCH, within=self._unseen(began))
+        if self._clock_doubted(now, began):
+            return 0
         if not leases:
             self._silent_since, self._none_at = None, began
             return 0
+        reserved = [lease for lease in leases if lease.reserved]
+        if reserved:
+            await release_reserved(self._pool, reserved)
+            leases = [lease for lease in leases if not lease.reserved]
+            if not leases:
+                return len(reserved)
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
         found = await receipts.find(self._redis, leases)
         if found is None:
@@ -106,6 +127,19 @@ class Rescuer:
             for lane in {lease.lane for lease in leases}:
                 await self._recent.outdated(lane)
         return len(leases)
+
+    def _clock_doubted(self, now: datetime, began: float) -> bool:
+        """Whether leases may only seem to have expired, because Postgres's clock was set forward: theirs still run."""
+        ended = elapsed()
+        jumped = self._clock.observe(now, began=began, ended=ended)
+        if jumped > 0:
+            wait = self._longest_lease(self._live.value)
+            self._no_verdict_before = ended + wait
+            log.warning("rescuer_waits_for_leases", clock_jumped=round(jumped, 3), seconds=wait)
+        if ended >= self._no_verdict_before:
+            return False
+        self._none_at = None  # then look all the way back: they seem to have expired long ago
+        return True
 
     async def _rescue(
         self, leases: Sequence[ExpiredLease], states: Sequence[State], found: Mapping[int, Receipt]

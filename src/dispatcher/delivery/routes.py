@@ -1,14 +1,14 @@
 """/start and /stop under all their names, the scheduler's state, and the history of ticks."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from dispatcher.delivery import pace, schedule, ticks
-from dispatcher.delivery.state import SchedulerState, scheduler_model
+from dispatcher.delivery import ticks
+from dispatcher.delivery.state import SchedulerState
+from dispatcher.delivery.switches import Switches
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.web import BODY_PROBLEMS, PROBLEMS, BoundedRoute
 
@@ -46,42 +46,33 @@ class TickView(BaseModel):
     uncertain: int
 
 
-def delivery_routes(
-    pool: Pool, lane: str, *, changed: Callable[[], None], blocked: Callable[[], str | None]
-) -> APIRouter:
-    """The routes of one lane's schedule.
+LaneName = Annotated[str | None, Query(description="Only this lane; without it, all of them.")]
 
-    `changed` is called after each change; `blocked` says why this replica cannot send, if it cannot.
-    """
+
+def delivery_routes(pool: Pool, switches: Switches) -> APIRouter:
+    """The routes of the lanes' schedules."""
     router = APIRouter(tags=["scheduler"], responses=PROBLEMS, route_class=BoundedRoute)
 
-    async def start() -> Switched:
-        await schedule.change(pool, lane, pace.start)
-        changed()
-        return Switched(status="Started", scheduler=await state())
+    async def started(lane: str | None = None) -> Switched:
+        return Switched(status="Started", scheduler=await switches.start(lane))
 
-    async def stop() -> Switched:
-        await schedule.change(pool, lane, lambda row, _: pace.stop(row))
-        changed()
-        return Switched(status="Stopped", scheduler=await state())
-
-    async def state() -> SchedulerState:
-        return scheduler_model(await schedule.look(pool, lane), blocked_here=blocked())
+    async def stopped(lane: str | None = None) -> Switched:
+        return Switched(status="Stopped", scheduler=await switches.stop(lane))
 
     @router.post("/start", summary="Start sending, on every replica")
-    async def post_start() -> Switched:
+    async def post_start(lane: LaneName = None) -> Switched:
         """Idempotent. The next tick is due at once, but never sooner than one interval after the last one."""
-        return await start()
+        return await started(lane)
 
     @router.post("/stop", summary="Stop sending, on every replica")
-    async def post_stop() -> Switched:
+    async def post_stop(lane: LaneName = None) -> Switched:
         """Idempotent. Once this has answered, no replica claims another message; what was claimed is finished."""
-        return await stop()
+        return await stopped(lane)
 
     @router.get("/process_message", summary="The same switch, under the name other clients use")
     async def process_message(command: Annotated[Literal["start", "stop"], Query()]) -> Switched:
         """See /start and /stop."""
-        return await (start() if command == "start" else stop())
+        return await (started() if command == "start" else stopped())
 
     @router.put(
         "/worker-pool/state",
@@ -90,12 +81,14 @@ def delivery_routes(
     )
     async def worker_pool_state(wanted: PoolState) -> Switched:
         """`pause` is /stop."""
-        return await (start() if wanted.state == "start" else stop())
+        return await (started() if wanted.state == "start" else stopped())
 
     @router.get("/scheduler", summary="The scheduler's state")
-    async def scheduler() -> SchedulerState:
+    async def scheduler(
+        lane: Annotated[str | None, Query(description="Of this lane; without it, of the webhook's.")] = None,
+    ) -> SchedulerState:
         """The same whichever replica is asked."""
-        return await state()
+        return await switches.state(lane)
 
     @router.get("/ticks", summary="What each tick did, newest first")
     async def recent_ticks(
@@ -105,7 +98,7 @@ def delivery_routes(
         ] = None,
     ) -> list[TickView]:
         """The latest 10,000 are kept."""
-        rows = await ticks.recent(pool, lane, limit=limit, before=before)
+        rows = await ticks.recent(pool, switches.ticking.name, limit=limit, before=before)
         return [
             TickView(
                 **{name: row[name] for name in TickView.model_fields if name in row},

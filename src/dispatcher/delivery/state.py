@@ -18,13 +18,18 @@ class SchedulerState(BaseModel):
         description="The target fails: each tick until it answers is a probe with one message."
     )
     probes: int = Field(description="Probes made since the pause began.")
-    rate_limit: int = Field(description="Messages per tick, over all replicas.", examples=[2])
-    interval_seconds: float = Field(examples=[120.0])
-    queue_capacity: int = Field(description="Missed ticks that are made up at most.", examples=[100])
+    rate_limit: int | None = Field(
+        description="Messages per tick, over all replicas; None for a lane without ticks, as the next two.",
+        examples=[2],
+    )
+    interval_seconds: float | None = Field(examples=[120.0])
+    queue_capacity: int | None = Field(description="Missed ticks that are made up at most.", examples=[100])
     anchor_at: datetime = Field(description="Tick n is due at anchor_at + (n - anchor_no) * interval.")
     anchor_no: int
     next_tick_no: int
-    next_tick_at: datetime | None = Field(description="None while nothing is sent.")
+    next_tick_at: datetime | None = Field(
+        description="None while nothing is sent, and for a lane without ticks."
+    )
     last_tick_at: datetime | None = Field(description="When the tick claimed last was due.")
     ticks_waiting: int = Field(description="Ticks that are due and not claimed yet.")
     ticks_dropped: int = Field(description="Missed ticks given up so far.")
@@ -34,19 +39,20 @@ class SchedulerState(BaseModel):
 def scheduler_model(seen: Look, *, blocked_here: str | None = None) -> SchedulerState:
     """The state at one moment; `blocked_here` says why the replica that answers cannot send, if it cannot."""
     schedule = seen.schedule
+    ticking = bool(schedule.pace.interval)
     return SchedulerState(
         lane=schedule.lane,
         running=schedule.running,
         blocked=schedule.pace.blocked or blocked_here,
         target_paused=schedule.active and schedule.probes > 0,
         probes=max(0, schedule.probes - 1),
-        rate_limit=schedule.pace.rate_limit,
-        interval_seconds=schedule.pace.interval.total_seconds(),
-        queue_capacity=schedule.pace.queue_capacity,
+        rate_limit=schedule.pace.rate_limit if ticking else None,
+        interval_seconds=schedule.pace.interval.total_seconds() if ticking else None,
+        queue_capacity=schedule.pace.queue_capacity if ticking else None,
         anchor_at=schedule.anchor_at,
         anchor_no=schedule.anchor_no,
         next_tick_no=schedule.next_no,
-        next_tick_at=schedule.next_at if schedule.active else None,
+        next_tick_at=schedule.next_at if schedule.active and ticking else None,
         last_tick_at=schedule.last_at,
         ticks_waiting=ticks_waiting(schedule, seen.now),
         ticks_dropped=schedule.dropped_ticks,

@@ -17,6 +17,10 @@ from sqlalchemy import (
 
 from dispatcher.kernel.schema import metadata
 
+PACE = (
+    "CASE rate_limit WHEN 0 THEN queue_capacity = 0 AND tick_interval = interval '0'"  # a lane without ticks
+    " ELSE rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0' END"
+)
 PROBING = (
     "probes >= 0 AND (probes = 0 OR target IS NOT NULL)"
     " AND num_nonnulls(target, probe_base, probe_cap) IN (0, 3)"
@@ -45,7 +49,7 @@ schedules = Table(
     Column("target", Text),
     Column("probe_base", Interval),
     Column("probe_cap", Interval),
-    CheckConstraint("rate_limit >= 1 AND queue_capacity >= 1 AND tick_interval > interval '0'", name="pace"),
+    CheckConstraint(PACE, name="pace"),
     CheckConstraint("next_no >= anchor_no", name="next_no"),
     CheckConstraint("(epoch IS NULL) = (revision IS NULL)", name="origin"),
     CheckConstraint(PROBING, name="probing"),

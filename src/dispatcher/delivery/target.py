@@ -14,12 +14,9 @@ from dispatcher.delivery.lane import Terms
 from dispatcher.delivery.pace import Schedule, Tick
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import pause
-from dispatcher.kernel.db import UNAVAILABLE, Pool
-from dispatcher.kernel.errors import UnavailableError
+from dispatcher.kernel.db import NOT_NOW, Pool
 
 log = structlog.get_logger()
-
-NOT_NOW: tuple[type[Exception], ...] = (*UNAVAILABLE, UnavailableError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,13 @@ from dispatcher.delivery.pump import Pump, PumpParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import wait_for
-from dispatcher.kernel.db import UNAVAILABLE
-from dispatcher.kernel.errors import UnavailableError
+from dispatcher.kernel.db import NOT_NOW
 from dispatcher.kernel.live import Origin
 
 log = structlog.get_logger()
 
 LOOK_AGAIN_SECONDS = 5.0
 """The longest that a change made by another replica, which died before acting on it, goes unnoticed."""
-NOT_NOW: tuple[type[Exception], ...] = (*UNAVAILABLE, UnavailableError)
 BEHIND_SECONDS = 0.2
 """How often a replica that lags behind looks whether it has caught up."""
 

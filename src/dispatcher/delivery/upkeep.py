@@ -57,13 +57,13 @@ class Upkeep:
 
     async def once(self) -> None:
         """Everything once."""
-        for rest in self._also:
-            await rest()
         keep = timedelta(days=self._live.value.retention_days)
         made = await make_days(self._pool)
         dropped = await drop_days(self._pool, keep=keep)
         if made or dropped:
             log.info("days_kept", made=made, dropped=dropped)
+        for rest in self._also:
+            await rest()
         while await delete_held(self._pool, keep=keep) == HELD_BATCH:
             await pause(REST_SECONDS)
         while await forget_idempotency_keys(self._pool, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:

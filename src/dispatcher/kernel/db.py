@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from dispatcher.kernel.clock import pause
-from dispatcher.kernel.errors import StartupError
+from dispatcher.kernel.errors import StartupError, UnavailableError
 
 COMMAND_SECONDS = 15.0
 """No statement of ours takes longer; a half-open connection must not hold a loop for minutes."""
@@ -27,6 +27,9 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     asyncpg.TransactionRollbackError,
 )
 """What a statement raises while Postgres restarts, is overloaded or out of reach: worth trying again."""
+
+NOT_NOW: tuple[type[Exception], ...] = (*UNAVAILABLE, UnavailableError)
+"""The same, or what it stands for is not there yet: for loops that go on when it is."""
 
 TROUBLE: tuple[type[Exception], ...] = (*UNAVAILABLE, asyncpg.PostgresError)
 """Everything that Postgres may say: for loops that go on whatever it is."""

@@ -92,7 +92,9 @@ def in_words(where: Sequence[object], said: str) -> str:
 
 def _allowed(app: FastAPI, request: Request) -> str | None:
     """The methods of this path, of all its routes; Starlette names those of one."""
-    for path, operations in app.openapi()["paths"].items():
+    paths = app.openapi()["paths"]
+    # a path without parameters first: /messages/retry is not a message's
+    for path, operations in sorted(paths.items(), key=lambda item: "{" in item[0]):
         if compile_path(path)[0].fullmatch(request.url.path):
             return ", ".join(sorted(method.upper() for method in operations))
     return None

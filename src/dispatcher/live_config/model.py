@@ -107,6 +107,24 @@ class LiveConfig(BaseModel):
         default="retry",
         description="When the receiver may have it: send again with the same id, or hold for a person.",
     )
+    echo_workers: int = Field(
+        default=10, ge=1, le=1024, description="Batches printed on the console at the same time, per replica."
+    )
+    echo_batch_size: int = Field(
+        default=100, ge=1, le=10_000, description="Messages printed in one go at most."
+    )
+    echo_timeout: Seconds = Field(
+        default=5, ge=0.1, le=300, description="Seconds that a batch waits for a console that takes nothing."
+    )
+    echo_backoff_base: Seconds = Field(
+        default=0.1,
+        ge=0.01,
+        le=3600,
+        description="Seconds that a replica prints nothing after its console failed; doubles with each failure.",
+    )
+    echo_backoff_cap: Seconds = Field(
+        default=10, ge=0.01, le=86_400, description="The most seconds that it prints nothing."
+    )
     retention_days: int = Field(
         default=30,
         ge=1,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.live import Origin
-from dispatcher.messages.frontier import Frontier
+from dispatcher.messages.frontier import Frontier, Search
 
 
 def _next_due(name: str, nth: int, *before: str) -> str:
@@ -15,7 +15,7 @@ def _next_due(name: str, nth: int, *before: str) -> str:
     left = " - ".join(["$2", *(f"(SELECT count(*) FROM {earlier})" for earlier in before)])
     return f"""{name} AS MATERIALIZED (
     SELECT ctid AS at FROM messages_pending
-    WHERE lane = $1 AND priority = ($7::smallint[])[{nth}] AND deliver_at <= now()
+    WHERE lane = $1 AND priority = ($7::smallint[])[{nth}] AND deliver_at <= now() + $10::interval
       AND (deliver_at, id) > (($8::timestamptz[])[{nth}], ($9::bigint[])[{nth}])
       AND EXISTS (SELECT FROM gate)
     ORDER BY deliver_at, id
@@ -50,10 +50,10 @@ taken AS (
     RETURNING p.*
 )
 INSERT INTO messages_sending (id, lane, recipient_phone, content, state, priority, deliver_at, attempt_count,
-                              attempts_before, lease_id, leased_until, last_error, created_at)
+                              attempts_before, lease_id, leased_until, last_error, created_at, reserved)
 SELECT id, lane, recipient_phone, content, 'sending', priority, deliver_at,
        least(attempt_count, 32766) + 1, -- one odd row must not stop the lane
-       attempts_before, $3, now() + $4, last_error, created_at
+       attempts_before, $3, now() + $4, last_error, created_at, $11
 FROM taken
 RETURNING id, recipient_phone, content, attempt_count, attempts_before, priority,
           greatest(deliver_at, 'epoch') AS deliver_at -- what no Python datetime can hold must not end the claim
@@ -82,6 +82,8 @@ class ClaimedMessage:
     lease: Lease
     attempts_before: int = 0
     """How many of them were made before somebody retried it by hand."""
+    reserved: bool = False
+    """No attempt may begin before `begin` has said so."""
 
     @property
     def spent(self) -> int:
@@ -97,6 +99,9 @@ async def claim(
     lease_seconds: float,
     origin: Origin | None = None,
     frontier: Frontier | None = None,
+    search: Search | None = None,
+    ahead_seconds: float = 0.0,
+    reserve: bool = False,
 ) -> list[ClaimedMessage]:
     """At most `limit` due messages: of the priorities in turn, the oldest first; fewer when no more are due.
 
@@ -110,13 +115,16 @@ async def claim(
         lease_seconds: How long they are ours, at least.
         origin: The live configuration that the caller knows.
         frontier: What earlier claims of the caller have learned; without it the search begins at the beginning.
+        search: The frontier's next search, where the caller has begun it.
+        ahead_seconds: Claims also what falls due within this time, to be held until then.
+        reserve: They are only reserved: `begin` says of each when its attempt begins.
     """
     # measured from before the statement is sent, so that our lease never outlasts the one in Postgres
     began = elapsed()
     lease = Lease(uuid4(), began + lease_seconds)
     known = (origin.epoch, origin.revision) if origin else (-1, -1)
     frontier = frontier or Frontier()
-    search = frontier.search(began)
+    search = search or frontier.search(began)
     rows = await pool.fetch(
         CLAIM,
         lane,
@@ -127,6 +135,8 @@ async def claim(
         [int(priority) for priority in search.order],
         [position[0] for position in search.beyond],
         [position[1] for position in search.beyond],
+        timedelta(seconds=ahead_seconds),
+        reserve,
     )
     rank = {priority: place for place, priority in enumerate(search.order)}
     rows.sort(key=lambda row: (rank[row["priority"]], row["deliver_at"], row["id"]))
@@ -142,6 +152,7 @@ async def claim(
             row["deliver_at"],
             lease,
             row["attempts_before"],
+            reserve,
         )
         for row in rows
     ]

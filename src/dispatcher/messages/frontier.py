@@ -57,6 +57,12 @@ class Frontier:
             self._beyond.clear()
         return Search(order, tuple(self._beyond.get(priority, HEAD) for priority in order), from_head)
 
+    def arrived(self, at: datetime) -> None:
+        """Something may have come in that is due at this time: search from there, if the next search begins later."""
+        place = (at, 0)
+        for priority, beyond in self._beyond.items():
+            self._beyond[priority] = min(beyond, place)
+
     def searched(
         self, search: Search, reached: Mapping[int, Position], *, now: float, seconds: float
     ) -> None:

@@ -18,6 +18,7 @@ from dispatcher.kernel.deadline import within
 from dispatcher.kernel.errors import ConflictError, DispatcherError, UnavailableError
 from dispatcher.kernel.gathering import Gathering
 from dispatcher.kernel.web import ANSWER_SECONDS
+from dispatcher.messages.arrived import Arrived, tell
 from dispatcher.messages.idempotency import Answer, IdempotencyKey, claim_keys, give_up_keys, keep_answers
 from dispatcher.messages.insert import REFUSED, NewMessage, insert_at
 from dispatcher.messages.insert_each import Refusal, Result, insert_each
@@ -46,7 +47,7 @@ Outcome: TypeAlias = Answer | Sequence[Refusal] | DispatcherError
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """The messages of one request."""
+    """The messages of one request; with none of them and a key it asks what was answered to the request before."""
 
     messages: Sequence[NewMessage]
     answer: Callable[[Sequence[Result], datetime], Answer]
@@ -55,10 +56,14 @@ class Submission:
 
 
 class Ingest:
-    """Puts messages in, those of a request in one transaction, and answers after the commit."""
+    """Puts messages in, those of a request in one transaction, and answers after the commit.
 
-    def __init__(self, pool: Pool) -> None:
+    `arrived` is told after each commit, before anybody is answered.
+    """
+
+    def __init__(self, pool: Pool, arrived: Arrived | None = None) -> None:
         self._pool = pool
+        self._arrived: Arrived = {} if arrived is None else arrived
         self._plain = _gathering(self._write_plain)
         self._keyed = _gathering(self._write)
         self._bulk_turn = asyncio.Semaphore(BULK_AT_ONCE)
@@ -109,19 +114,21 @@ class Ingest:
             ids, at = await insert_at(self._pool, [one.messages[0] for one in batch])
         except REFUSED:
             return await self._write(batch)
+        tell(self._arrived, (one.messages[0] for one in batch), at)
         return [one.answer([id_], at) for one, id_ in zip(batch, ids, strict=True)]
 
     async def _write(self, batch: Sequence[Submission]) -> Sequence[Outcome]:
         """Claim their keys, insert the messages of those that are new, keep their answers: one transaction."""
+        inserted: tuple[Sequence[NewMessage], datetime] | None = None
         async with self._pool.acquire() as connection, connection.transaction():
             keys = [one.key for one in batch if one.key]
             known = await claim_keys(connection, keys) if keys else {}
             new = [one for one in batch if one.key is None or one.key.key not in known]
             outcomes: dict[Submission, Outcome] = {}
             if new:
-                results, at = await insert_each(
-                    connection, [message for one in new for message in one.messages]
-                )
+                messages = [message for one in new for message in one.messages]
+                results, at = await insert_each(connection, messages)
+                inserted = messages, at
                 of_each = iter(results)
                 for one in new:
                     outcomes[one] = _outcome(one, list(islice(of_each, len(one.messages))), at)
@@ -131,6 +138,8 @@ class Ingest:
                 await keep_answers(connection, kept)
             if len(kept) < len(answers):
                 await give_up_keys(connection, list(answers.keys() - kept.keys()))
+        if inserted:
+            tell(self._arrived, *inserted)  # of one that was refused too: a look for nothing
         for one in batch:
             if one.key and one.key.key in known:
                 before = known[one.key.key]

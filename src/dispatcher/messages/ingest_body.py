@@ -1,41 +1,41 @@
 """The body of POST /messages: one message, an array of them, or one a line (NDJSON)."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from dispatcher.kernel.clock import pause, utc_now
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import in_words
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Refusal
+from dispatcher.messages.moment import TIME_SCHEMA, PastError, understood
 from dispatcher.messages.table import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH, Priority
 
 MAX_MESSAGES = 10_000
-MAX_AHEAD = timedelta(days=3653)
 SLICE = 250
 """Messages that are judged in one go, about a millisecond: a large body must not hold up a tick."""
 _PRIORITIES = {"high": Priority.HIGH, "normal": Priority.NORMAL, "low": Priority.LOW}
-_WITH_ZONE = "write it as ISO 8601 with a zone, e.g. 2026-12-24T18:00:00+03:00"
 
 
 def _later(given: object) -> datetime | None:
-    """The time, in UTC; None for one that has passed."""
-    if given is None:
-        return None
+    """The time, in UTC; None for one that has passed, which has no "not before" left to it."""
     try:
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError(_WITH_ZONE)
-    ahead = moment - utc_now()
-    if ahead > MAX_AHEAD:
-        raise ValueError("is more than 10 years ahead")
-    return moment.astimezone(UTC) if ahead > timedelta(0) else None
+        return None if given is None else understood(given, utc_now())
+    except PastError:
+        return None
 
 
 class MessageIn(BaseModel):
@@ -57,10 +57,14 @@ class MessageIn(BaseModel):
         pattern=r"^[^\x00]*$",
         examples=["Your code is 481516"],
     )
-    deliver_at: Annotated[datetime | None, BeforeValidator(_later)] = Field(
+    deliver_at: Annotated[
+        datetime | None,
+        BeforeValidator(_later),
+        WithJsonSchema({"anyOf": [*TIME_SCHEMA["anyOf"], {"type": "null"}]}),
+    ] = Field(
         default=None,
-        description="Not before this time: ISO 8601 with a zone, at most 10 years ahead. Without it, or when it "
-        "has passed: as soon as the rate allows.",
+        description="Not before this time: ISO 8601 with a zone, or seconds or milliseconds since 1970; at most "
+        "10 years ahead. Without it, or when it has passed: as soon as the rate allows.",
         examples=["2026-12-24T18:00:00+03:00"],
     )
     priority: Literal["high", "normal", "low"] = Field(
@@ -129,17 +133,18 @@ def _judged(validate: Callable[[Any], MessageIn], given: object) -> Item:
     try:
         valid = validate(given)
     except ValidationError as error:
-        return Refusal(_reason(error))
+        return Refusal(reason(error, fields="recipient_phone and content"))
     return NewMessage(valid.recipient_phone, valid.content, valid.deliver_at, _PRIORITIES[valid.priority])
 
 
-def _reason(error: ValidationError) -> str:
+def reason(error: ValidationError, *, fields: str) -> str:
+    """Why what was given is not an object with these fields, in words for the one who sent it."""
     first = error.errors(include_url=False)[0]
     match first["type"]:
         case "json_invalid":
             return f"is not JSON: {first['ctx']['error']}"
         case "model_type":
-            return "is not an object with recipient_phone and content"
+            return f"is not an object with {fields}"
         case "string_pattern_mismatch":
             return f"{first['loc'][0]}: a NUL character cannot be stored"
         case "extra_forbidden":

@@ -51,6 +51,13 @@ class BulkAnswer(BaseModel):
     results: list[ItemResult]
 
 
+KEY_PARAMETER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A text of your choice that is another for each request, e.g. a UUID.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+}
 DOCUMENTED: dict[str, Any] = {
     "summary": "Put messages in, one or many",
     "description": f"""
@@ -77,20 +84,7 @@ the first answer, with `Idempotent-Replayed: true`. A key is known for 24 hours.
         503: PROBLEMS[503],
     },
     "openapi_extra": {
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "description": "A text of your choice that is another for each request, e.g. a UUID.",
-                "schema": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": MAX_KEY,
-                    "pattern": "^[!-~]([ -~]*[!-~])?$",
-                },
-            }
-        ],
+        "parameters": [KEY_PARAMETER],
         "requestBody": {
             "required": True,
             "content": {

@@ -1,33 +1,31 @@
 """POST /messages: one message or many, once each, however often the request is sent."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Scope
 
-from dispatcher.kernel.errors import DispatcherError, InvalidRequestError
+from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import DirectRoute, problem, whole_body
-from dispatcher.messages.idempotency import MAX_KEY, Answer, IdempotencyKey
+from dispatcher.messages.idempotency import Answer, IdempotencyKey
 from dispatcher.messages.ingest import Ingest, Submission
 from dispatcher.messages.ingest_body import Item, is_array, read_array, read_lines, read_one
 from dispatcher.messages.ingest_docs import DOCUMENTED
+from dispatcher.messages.ingest_http import (
+    MediaTypeError,
+    content_type_and_key,
+    essence,
+    idempotency_key,
+    response,
+)
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Refusal, Result
 from dispatcher.messages.table import Priority, State
 
 PATH = "/messages"
 _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-
-
-class MediaTypeError(DispatcherError):
-    """The body is of a type that is not read here."""
-
-    status = 415
-    title = "Unsupported Media Type"
 
 
 def ingest_route(ingest: Ingest) -> DirectRoute:
@@ -38,9 +36,9 @@ def ingest_route(ingest: Ingest) -> DirectRoute:
             body = await whole_body(request.receive)
         except ClientDisconnect:
             return problem(400, "Bad request", "the body broke off")
-        content_type, given_key = _headers(request.scope)
+        content_type, given_key = content_type_and_key(request.scope)
         kind = _kind(content_type)
-        key = None if given_key is None else _key(given_key, kind, body)
+        key = None if given_key is None else idempotency_key(given_key, kind, body)
         if kind != "lines" and not is_array(body):
             return await _one(ingest, read_one(body), key)
         items = await (read_lines(body) if kind == "lines" else read_array(body))
@@ -57,7 +55,7 @@ async def _one(ingest: Ingest, message: NewMessage, key: IdempotencyKey | None) 
 
     outcome = await ingest.submit(Submission([message], answer, key))
     if isinstance(outcome, Answer):
-        return _response(outcome)
+        return response(outcome)
     raise InvalidRequestError(outcome[0].reason)
 
 
@@ -73,7 +71,7 @@ async def _many(ingest: Ingest, items: Sequence[Item], key: IdempotencyKey | Non
         return Answer(207 if refused else 201, orjson.dumps(body))
 
     outcome = await ingest.submit(Submission(messages, answer, key))
-    return _response(outcome) if isinstance(outcome, Answer) else _none_of(_merged(items, outcome))
+    return response(outcome) if isinstance(outcome, Answer) else _none_of(_merged(items, outcome))
 
 
 def _merged(items: Sequence[Item], results: Sequence[Result]) -> list[Result]:
@@ -108,45 +106,17 @@ def _view(id_: int, message: NewMessage, at: datetime) -> dict[str, object]:
         "attempt_count": 0,
         "last_error": None,
         "created_at": at,
+        "late_ms": None,
     }
-
-
-def _response(answer: Answer) -> Response:
-    headers = {}
-    if answer.location:
-        headers["Location"] = answer.location
-    if answer.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(answer.body, answer.status, headers, media_type="application/json")
-
-
-def _headers(scope: Scope) -> tuple[str, str | None]:
-    """Content-Type and Idempotency-Key."""
-    content_type, key = "", None
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value.decode("latin-1")
-        elif name == b"idempotency-key":
-            key = value.decode("latin-1")
-    return content_type, key
 
 
 def _kind(content_type: str) -> str:
     """`json` or `lines`. Nothing else: a page on another site can make a browser post text and forms here."""
     if content_type == "application/json":
         return "json"
-    essence = content_type.partition(";")[0].strip().lower()
-    if essence in _LINES:
+    stands_for = essence(content_type)
+    if stands_for in _LINES:
         return "lines"
-    if essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json")):
+    if stands_for == "application/json":
         return "json"
     raise MediaTypeError("Content-Type: say application/json, or application/x-ndjson for one message a line")
-
-
-def _key(given: str, kind: str, body: bytes) -> IdempotencyKey:
-    key = given.strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':  # as the draft standard writes it; most clients do not
-        key = key[1:-1]
-    if not 1 <= len(key) <= MAX_KEY or not all(" " <= character <= "~" for character in key):
-        raise InvalidRequestError(f"Idempotency-Key: must have 1 to {MAX_KEY} printable ASCII characters")
-    return IdempotencyKey(key, hashlib.sha256(kind.encode() + b"\n" + body).digest())

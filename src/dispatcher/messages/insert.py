@@ -7,7 +7,7 @@ from typing import NamedTuple
 import asyncpg
 
 from dispatcher.kernel.db import Connection, Pool
-from dispatcher.messages.table import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH, Priority
+from dispatcher.messages.table import RECIPIENT_LENGTH, Priority, content_length
 
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,
@@ -60,8 +60,10 @@ def problem(message: NewMessage) -> str | None:
         )
     if not message.content:
         return "content is empty"
-    if len(message.content) > WEBHOOK_CONTENT_LENGTH:
-        return f"content has {len(message.content)} characters; at most {WEBHOOK_CONTENT_LENGTH} are taken"
+    if len(message.content) > content_length(message.lane):
+        return (
+            f"content has {len(message.content)} characters; at most {content_length(message.lane)} are taken"
+        )
     if "\x00" in message.recipient or "\x00" in message.content:
         return "a NUL character cannot be stored"
     return None
@@ -91,7 +93,7 @@ async def insert_at(database: "Pool | Connection", new: Sequence[NewMessage]) ->
     except asyncpg.DivisionByZeroError:
         raise LeftOutError("a trigger on the table left it out") from None
     assert row is not None
-    return row["ids"], row["at"]
+    return row["ids"] or [], row["at"]  # no array at all, of none
 
 
 async def insert_if_empty(pool: Pool, new: Sequence[NewMessage]) -> int:

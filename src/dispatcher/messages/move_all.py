@@ -1,6 +1,6 @@
 """Move all: every message that matches a filter, in small transactions, up to a bound."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -26,7 +26,7 @@ class Changed:
     more: bool
 
 
-async def move_all(pool: Pool, state: State, wanted: Filter, move: str) -> Changed:
+async def move_all(pool: Pool, state: State, wanted: Filter, move: str | Callable[[Where], str]) -> Changed:
     """Move the messages of this status that match, oldest first.
 
     What another transaction holds is passed over: somebody else is about to move it.
@@ -35,7 +35,7 @@ async def move_all(pool: Pool, state: State, wanted: Filter, move: str) -> Chang
         pool: Postgres.
         state: The status they have.
         wanted: Which of them.
-        move: The INSERT that puts the rows of `taken` where they belong.
+        move: The INSERT that puts the rows of `taken` where they belong; or what writes it, and may narrow the search.
     """
     if state is not State.PENDING:
         # what comes to be so from now on is not of this call: a message that is retried may fail again meanwhile
@@ -47,7 +47,8 @@ async def move_all(pool: Pool, state: State, wanted: Filter, move: str) -> Chang
         while changed < AT_MOST and elapsed() < end:
             where = matching(state, wanted, beyond=beyond, newest_first=False)
             where.must(condition)
-            rows = await _move_batch(pool, state, where, move, limit=min(BATCH, AT_MOST - changed))
+            into = move if isinstance(move, str) else move(where)
+            rows = await _move_batch(pool, state, where, into, limit=min(BATCH, AT_MOST - changed))
             if not rows:
                 break
             changed += len(rows)

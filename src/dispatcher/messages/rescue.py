@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from dispatcher.kernel.db import COMMAND_SECONDS, Pool
@@ -33,23 +34,40 @@ class ExpiredLease:
     lease_id: UUID
     spent: int
     """The attempts that count towards `max_attempts`, the interrupted one included."""
+    reserved: bool = False
+    """No attempt had begun under it."""
+
+
+class Expired(NamedTuple):
+    """What a look for expired leases found."""
+
+    leases: list[ExpiredLease]
+    now: datetime
+    """Postgres's clock, by which they have expired."""
 
 
 EXPIRED = """
-SELECT id, lane, lease_id, attempt_count - attempts_before AS spent FROM messages_sending
-WHERE leased_until < now() AND leased_until >= now() - $2::interval
-ORDER BY leased_until LIMIT $1
+SELECT now() AS now, e.* FROM (VALUES (0)) AS one_row_at_least LEFT JOIN LATERAL (
+    SELECT id, lane, lease_id, attempt_count - attempts_before AS spent, reserved FROM messages_sending
+    WHERE leased_until < now() AND leased_until >= now() - $2::interval
+    ORDER BY leased_until LIMIT $1
+) AS e ON true
 """
 
 
-async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> list[ExpiredLease]:
+async def expired(pool: Pool, *, limit: int, within: timedelta = EVER) -> Expired:
     """The leases that expired during the time just passed, longest expired first, of every lane.
 
     Who found none a moment ago need not look further back than that moment and VISIBLE_AFTER: every search walks
     over the index entries of all leases of its time that vacuum could not remove yet.
     """
     rows = await pool.fetch(EXPIRED, limit, within)
-    return [ExpiredLease(row["id"], row["lane"], row["lease_id"], row["spent"]) for row in rows]
+    leases = [
+        ExpiredLease(row["id"], row["lane"], row["lease_id"], row["spent"], row["reserved"])
+        for row in rows
+        if row["id"] is not None
+    ]
+    return Expired(leases, rows[0]["now"])
 
 
 def verdict(lease: ExpiredLease, receipt: Receipt | None, *, on_uncertain: str, max_attempts: int) -> State:

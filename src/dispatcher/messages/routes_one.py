@@ -18,8 +18,8 @@ from dispatcher.messages.view import MessageView, WholeMessageView, message_view
 
 log = structlog.get_logger()
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: documented("There is no such message.")}
-_CONFLICT: dict[int | str, dict[str, Any]] = {
+MISSING: dict[int | str, dict[str, Any]] = {404: documented("There is no such message.")}
+CONFLICT: dict[int | str, dict[str, Any]] = {
     409: documented("The message is in a state for which this makes no sense; `detail` says which.")
 }
 
@@ -38,21 +38,21 @@ class Resolution(BaseModel):
 
 def one_message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
     """The routes of one message."""
-    router = APIRouter(tags=["messages"], responses=PROBLEMS | _MISSING, route_class=BoundedRoute)
+    router = APIRouter(tags=["messages"], responses=PROBLEMS | MISSING, route_class=BoundedRoute)
 
     @router.get("/messages/{message_id:id}", summary="One message and its attempts")
     async def get_message(message_id: MessageId) -> WholeMessageView:
         """In whatever state it is."""
         return whole_message_view(*await look_closely(pool, message_id))
 
-    @router.delete("/messages/{message_id:id}", summary="Cancel a message", responses=_CONFLICT)
+    @router.delete("/messages/{message_id:id}", summary="Cancel a message", responses=CONFLICT)
     async def delete_message(message_id: MessageId) -> MessageView:
         """Idempotent. Only a `pending` message can be cancelled; once this has answered, no attempt of it begins."""
         row = await cancel(pool, message_id)
         log.info("message_cancelled", message_id=message_id)
         return message_view(row)
 
-    @router.post("/messages/{message_id:id}/retry", summary="Send a message once more", responses=_CONFLICT)
+    @router.post("/messages/{message_id:id}/retry", summary="Send a message once more", responses=CONFLICT)
     async def retry_message(message_id: MessageId) -> MessageView:
         """For `failed`, `cancelled` and `uncertain`: pending again, due now, with all of `max_attempts` before it.
 
@@ -65,7 +65,7 @@ def one_message_routes(pool: Pool, recent: RecentSent) -> APIRouter:
     @router.post(
         "/messages/{message_id:id}/resolve",
         summary="Say what became of an uncertain message",
-        responses=_CONFLICT | BODY_PROBLEMS,
+        responses=CONFLICT | BODY_PROBLEMS,
     )
     async def resolve_message(message_id: MessageId, resolution: Resolution) -> MessageView:
         """As `sent`: it is sent, and `sent_at` is now, for when it arrived nobody knows. As `resend`: like a retry."""

@@ -23,7 +23,7 @@ WITH result AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING {LEAVING}, CASE r.state WHEN 'pending' THEN now() + r.retry_in ELSE m.deliver_at END AS deliver_at,
+    RETURNING {LEAVING}, coalesce(now() + r.retry_in, m.deliver_at) AS deliver_at,
               r.error, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
 ), {MOVED}
 INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
@@ -51,6 +51,7 @@ class Settlement:
     sent_at: datetime | None = None
     receipt_id: str | None = None
     retry_in: timedelta | None = None
+    """When the next attempt is due, from now; None leaves the message at its time."""
     status: int | None = None
     error: str | None = None
     excerpt: str | None = None

@@ -45,6 +45,11 @@ RECIPIENT_LENGTH = 320
 """Characters of a recipient; the longest e-mail address has as many."""
 
 
+def content_length(lane: str) -> int:
+    """Characters of content that this lane takes; the table holds everybody to it."""
+    return WEBHOOK_CONTENT_LENGTH if lane == "webhook" else CONTENT_LENGTH
+
+
 class State(StrEnum):
     """`pending → sending → sent | failed | uncertain`, and `cancelled`."""
 
@@ -86,6 +91,7 @@ messages = Table(
     Column(
         "attempts_before", SmallInteger, nullable=False, server_default=text("0")
     ),  # `retry.py` says what for
+    Column("reserved", Boolean, nullable=False, server_default=false()),  # `begin.py` says what for
     CheckConstraint(
         f"recipient_phone <> '' AND char_length(recipient_phone) <= {RECIPIENT_LENGTH}", name="recipient"
     ),

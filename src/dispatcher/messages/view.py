@@ -1,7 +1,7 @@
 """A message as people and programs read it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import asyncpg
@@ -15,6 +15,7 @@ COLUMNS = """id, lane, recipient_phone, content, state, sent_status, sent_at, re
 
 PriorityName = Literal["high", "normal", "low"]
 _NAMES: dict[int, PriorityName] = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
+_MILLISECOND = timedelta(milliseconds=1)
 _EXAMPLE: dict[str, Any] = {
     "id": 1,
     "lane": "webhook",
@@ -29,6 +30,7 @@ _EXAMPLE: dict[str, Any] = {
     "attempt_count": 1,
     "last_error": None,
     "created_at": "2026-11-22T11:59:30.100000Z",
+    "late_ms": 29912.345,
 }
 _ATTEMPT: dict[str, Any] = {
     "number": 1,
@@ -65,6 +67,10 @@ class MessageView(BaseModel):
     attempt_count: int = Field(description="Attempts made so far, the one under way included.")
     last_error: str | None = Field(description="Why the latest attempt did not deliver it.")
     created_at: datetime
+    late_ms: float | None = Field(
+        description="`sent_at` - `deliver_at`, once it is sent. In the lane `console` it is how late it was printed; "
+        "in `webhook` how long it waited for a tick, with what the attempt took."
+    )
 
 
 class AttemptView(BaseModel):
@@ -103,4 +109,9 @@ def whole_message_view(row: asyncpg.Record, attempts: Sequence[asyncpg.Record]) 
 
 def _fields(row: asyncpg.Record) -> dict[str, Any]:
     shown = {name: row[name] for name in MessageView.model_fields if name in row}
-    return shown | {"status": State(row["state"]), "priority": _NAMES[row["priority"]]}
+    sent_at = row["sent_at"]
+    return shown | {
+        "status": State(row["state"]),
+        "priority": _NAMES[row["priority"]],
+        "late_ms": None if sent_at is None else (sent_at - row["deliver_at"]) / _MILLISECOND,
+    }

@@ -153,16 +153,15 @@ class Channels:
     async def _read(self, pubsub: PubSub) -> None:
         begin = len(self._prefix)
         while True:
-            message = await pubsub.get_message(timeout=None)
+            # as it came: what `get_message` makes of it takes as long as all the rest
+            response = await pubsub.parse_response(block=True)
             self._last = elapsed()
-            if message is None:
-                continue
-            kind = message["type"]
-            if kind == "message":
-                self._got(message["channel"].decode()[begin:], message["data"])
-            elif kind == "subscribe":
-                self._subscribed(message["channel"].decode()[begin:])
-            elif kind == "pong" and self.deaf:
+            kind = response[0] if isinstance(response, list) else response
+            if kind == b"message":
+                self._got(response[1].decode()[begin:], response[2])
+            elif kind == b"subscribe":
+                self._subscribed(response[1].decode()[begin:])
+            elif kind in {b"pong", b"PONG"} and self.deaf:
                 self.deaf = False
                 log.info("chat_channels_heard", channels=len(self._heard))
                 self._turned()

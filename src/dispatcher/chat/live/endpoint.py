@@ -1,6 +1,6 @@
 """Endpoint: where sockets come in, and where all of them are sent away when the replica goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 PATHS = ("/ws", "/")
 ABORT = "dispatcher.abort"
 """The ASGI extension with which a connection can be ended that takes nothing any more."""
+WRITE = "dispatcher.write"
+"""The ASGI extension that sends text frames at once; it answers False when there is no room for them."""
 DRAIN_AT_ONCE = 50
 """Sockets that are closed together; with a pause behind them, so that those who come back come one after the other."""
 DRAIN_STEP_SECONDS = 0.05
@@ -46,8 +48,10 @@ class Endpoint:
             )
             return
         await send({"type": "websocket.accept"})
-        abort: Callable[[], None] | None = scope.get("extensions", {}).get(ABORT)
-        session = Session(self._parts, receive, send, abort=abort)
+        extensions = scope.get("extensions", {})
+        session = Session(
+            self._parts, receive, send, abort=extensions.get(ABORT), write=extensions.get(WRITE)
+        )
         self._sessions.add(session)
         self._parts.door.sockets += 1
         try:

@@ -39,7 +39,6 @@ class Following:
     def __init__(self, pool: Pool, hub: Hub, channels: Channels, filler: Filler) -> None:
         self._pool, self._hub, self._channels, self._filler = pool, hub, channels, filler
         self._stale: set[str] = set()
-        self._introductions: list[tuple[Listener, Standing]] = []
         self._woken = asyncio.Event()
 
     async def attach(self, listener: Listener, positions: Mapping[int, tuple[int, int]]) -> Attached:
@@ -99,9 +98,6 @@ class Following:
                     log.warning("chat_memberships_unknown", error=str(error) or type(error).__name__)
                     self.look_again(user_id)
                     await pause(RETRY_SECONDS)
-            introductions, self._introductions = self._introductions, []
-            for listener, one in introductions:
-                await self._introduce(listener, one)
 
     async def _look(self, user_id: str, local: Local) -> Sequence[Standing]:
         """The user's conversations; the hub has them follow exactly these from now on."""
@@ -130,8 +126,7 @@ class Following:
             self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
             for listener in local.listeners:  # they know nothing of it
                 listener.hold(id_)
-                self._introductions.append((listener, one))
-                self._woken.set()
+                listener.start(self._introduce(listener, one))
         local.memberships = snapshot.fingerprint(standings)
 
     async def _introduce(self, listener: Listener, one: Standing) -> None:

@@ -117,10 +117,15 @@ class Hub:
         moved = stream.marked(told.user_id, (told.delivered_seq, told.read_seq))
         if moved is None:
             return
-        concerned = stream.pair if stream.pair is not None else {told.user_id, *stream.authors(*moved)}
+        old, new = moved
+        concerned = set(stream.pair) if stream.pair is not None else stream.authors(old, new)
+        if new[1] == old[1]:  # what one device has received is nothing to the others of the same user
+            concerned.discard(told.user_id)
+        elif stream.pair is None:
+            concerned.add(told.user_id)
         for user_id in concerned:
             for listener in self._listeners(stream, user_id):
-                listener.receipt(stream.conversation_id, told.user_id, moved[1])
+                listener.receipt(stream.conversation_id, told.user_id, new)
 
     def _sent(self, message: ChatMessage, concerned: Concerned) -> None:
         stream = self.streams.get(message.conversation_id)

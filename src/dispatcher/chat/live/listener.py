@@ -1,8 +1,9 @@
 """Listener: one socket as the hub sees it, with what waits for it."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from dispatcher.chat.live.outbox import Outbox
 
@@ -20,11 +21,23 @@ class _Held:
 class Listener:
     """Where to put what one socket is to be told."""
 
-    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "lost", "outbox", "user_id")
+    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "lost", "outbox", "start", "user_id")
 
-    def __init__(self, user_id: str, wake: Callable[[], None]) -> None:
-        """`wake` is called whenever something waits, or there is no room for it: then `full` is set."""
-        self.user_id, self._wake = user_id, wake
+    def __init__(
+        self,
+        user_id: str,
+        *,
+        wake: Callable[[], None],
+        start: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        """One user's.
+
+        Args:
+            user_id: Whose.
+            wake: Called whenever something waits, or there is no room for it: then `full` is set.
+            start: Lets something go on, no longer than the socket.
+        """
+        self.user_id, self._wake, self.start = user_id, wake, start
         self.outbox = Outbox()
         self.full = False
         self.lost = False
@@ -83,7 +96,7 @@ class Listener:
         """Keep what the conversation passes on from now until `let_go`."""
         if self._held is None:
             self._held = {}
-        self._held[conversation_id] = _Held([])
+        self._held.setdefault(conversation_id, _Held([]))
 
     def let_go(self, conversation_id: int, *, seq: int, change: int) -> None:
         """The socket has the conversation up to these: what was passed on behind them follows."""

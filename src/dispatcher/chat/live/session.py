@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -57,16 +57,41 @@ class Session:
     """Reads frames, has them answered, and sends what waits in the outbox."""
 
     __slots__ = (
-        "_abort", "_closing", "_expiry", "_flushing", "_receive", "_send", "_tasks", "listener", "parts", "typed",
+        "_abort",
+        "_closer", "_closing",
+        "_expiry",
+        "_flushing",
+        "_receive",
+        "_send",
+        "_tasks",
+        "_write",
+        "listener",
+        "parts",
+        "typed",
     )  # fmt: skip
 
     def __init__(
-        self, parts: SessionParts, receive: Receive, send: Send, *, abort: Callable[[], None] | None
+        self,
+        parts: SessionParts,
+        receive: Receive,
+        send: Send,
+        *,
+        abort: Callable[[], None] | None,
+        write: Callable[[Sequence[str]], bool] | None,
     ) -> None:
-        """`abort` ends the connection at once, also when the client reads nothing any more."""
+        """A socket that has been accepted.
+
+        Args:
+            parts: What it shares with the others.
+            receive: ASGI's.
+            send: ASGI's.
+            abort: Ends the connection at once, also when the client reads nothing any more.
+            write: Sends text frames at once; False when there is no room for them.
+        """
         self.parts = parts
-        self._receive, self._send, self._abort = receive, send, abort
+        self._receive, self._send, self._abort, self._write = receive, send, abort, write
         self._closing = False
+        self._closer: asyncio.Task[None] | None = None
         self._flushing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
@@ -83,14 +108,13 @@ class Session:
             admitted = await self._admitted(hello, headers)
             if admitted is None:
                 return
-            self.listener = Listener(admitted.user_id, self._wake)
+            self.listener = Listener(admitted.user_id, wake=self._wake, start=self.start)
             await self._attached(hello, admitted, answer)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
-            for task in [*self._tasks]:
-                if not self._closing:
-                    task.cancel()
+            for task in self._tasks - {self._closer}:
+                task.cancel()
             if self._tasks:
                 await asyncio.wait([*self._tasks])
 
@@ -98,7 +122,7 @@ class Session:
         """Close the socket, saying why; whoever reads it comes to its end."""
         if not self._closing:
             self._closing = True
-            self.start(self._close(code))
+            self._closer = self.start(self._close(code))
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let it go on beside reading, no longer than the socket."""
@@ -223,19 +247,34 @@ class Session:
             self.close(codes.UNAVAILABLE)
         elif not self._flushing:
             self._flushing = True
-            self.start(self._flush())
+            asyncio.get_running_loop().call_soon(self._flush_now)
 
-    async def _flush(self) -> None:
+    def _flush_now(self) -> None:
+        """Everything that this turn of the event loop has put into the outbox goes out as one write."""
+        outbox = self.listener.outbox
+        if self._closing:
+            return
+        taken = outbox.take(frames.receipts)
+        if self._write is None or not self._write(taken):
+            self.start(self._flush(taken))
+            return
+        self.listener.taken()
+        if outbox:
+            asyncio.get_running_loop().call_soon(self._flush_now)
+        else:
+            self._flushing = False
+
+    async def _flush(self, taken: Sequence[str]) -> None:
+        """The same, for a client that is not as fast: wait until it makes room."""
         outbox = self.listener.outbox
         try:
-            while outbox and not self._closing:
-                taken = outbox.take(frames.receipts)
+            while taken and not self._closing:
                 async with asyncio.timeout(SEND_SECONDS):
                     for frame in taken:
                         await self._send({"type": "websocket.send", "text": frame})
                 self.listener.taken()
-                if outbox:
-                    await pause(0)  # let others have their turn
+                await pause(0)  # let others have their turn
+                taken = outbox.take(frames.receipts)
         except TimeoutError:
             self.close(codes.SLOW)
         except OSError:  # the client is gone; reading says so too

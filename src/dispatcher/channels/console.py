@@ -1,0 +1,116 @@
+"""The console channel: a line for each message, in order, printed when the operating system has taken it whole."""
+
+import asyncio
+import select
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from dispatcher.channels.console_line import Line
+from dispatcher.channels.console_output import ConsoleOutput
+from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
+from dispatcher.kernel.clock import pause
+
+CHUNK_BYTES = select.PIPE_BUF
+"""A pipe takes so much whole or not at all, and never mixes it with what others write."""
+NO_SPIN_SECONDS = 0.01
+
+_TORN = "the line was begun, and its end did not go out"
+
+
+class ConsoleChannel:
+    """Prints. Several batches may be given at once: one is printed after the other."""
+
+    def __init__(self, output: ConsoleOutput, *, line: Line, now: Callable[[], datetime]) -> None:
+        """`now` is asked right before lines go out: it is the moment they name and are recorded as printed at."""
+        self._output = output
+        self._line = line
+        self._now = now
+        self._turn = asyncio.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be printed at the moment, for people."""
+        return self._output.problem
+
+    async def deliver_batch(
+        self, envelopes: Sequence[Envelope], *, seconds: float
+    ) -> Sequence[Outcome | None]:
+        """Print these, in this order; None for what has not begun to be printed after `seconds`, or cannot be.
+
+        A cancellation ends it wherever it is: a line that was begun is ended before the next one.
+        """
+        outcomes: list[Outcome | None] = [None] * len(envelopes)
+        try:
+            async with asyncio.timeout(seconds), self._turn:
+                await self._print(envelopes, outcomes)
+        except TimeoutError:
+            pass
+        return outcomes
+
+    def close(self) -> None:
+        """Wait for nothing. No `deliver_batch` is under way when this is called."""
+        self._output.close()
+
+    async def _print(self, envelopes: Sequence[Envelope], outcomes: list[Outcome | None]) -> None:
+        place = 0
+        while place < len(envelopes):
+            await self._output.room()
+            printed = await self._print_some(envelopes, place, outcomes)
+            if printed is None:
+                return
+            place += printed
+            if place < len(envelopes):
+                # Others get their turn, and the deadline its chance. No room after all: somebody else has filled it.
+                await pause(0 if printed else NO_SPIN_SECONDS)
+
+    async def _print_some(
+        self, envelopes: Sequence[Envelope], place: int, outcomes: list[Outcome | None]
+    ) -> int | None:
+        """Print as many lines as go in one write; how many that were. None when nothing can be printed any more."""
+        at = self._now()
+        lines = self._lines(envelopes, place, at)
+        started = b"\n" if self._output.mid_line else b""  # ends a line that an earlier batch could not
+        chunk = started + b"".join(lines)
+        unknown = Retry(_TORN, maybe_delivered=True)
+        try:
+            taken = await self._output.write(chunk)
+        except asyncio.CancelledError:  # a thread goes on writing, and how far it gets is not known
+            outcomes[place : place + len(lines)] = [unknown] * len(lines)
+            raise
+        except OSError:
+            return None
+        taken -= len(started)
+        for number, line in enumerate(lines):
+            if taken <= 0:
+                return number
+            if taken < len(line):
+                outcomes[place + number] = unknown
+                outcomes[place + number] = await self._end_line(memoryview(line)[taken:], at)
+                return number + 1
+            outcomes[place + number] = Delivered(at=at)
+            taken -= len(line)
+        return len(lines)
+
+    def _lines(self, envelopes: Sequence[Envelope], place: int, at: datetime) -> list[bytes]:
+        lines: list[bytes] = []
+        size = 1  # a line that was torn may have to be ended first
+        for number in range(place, len(envelopes)):
+            line = self._line(envelopes[number], at)
+            size += len(line)
+            if lines and size > CHUNK_BYTES:
+                break
+            lines.append(line)
+        return lines
+
+    async def _end_line(self, rest: memoryview, at: datetime) -> Outcome:
+        """Write the rest of a line that is partly out."""
+        while rest:
+            await self._output.room()
+            try:
+                taken = await self._output.write(rest)
+            except OSError:
+                return Retry(f"{_TORN}: {self._output.problem}", maybe_delivered=True)
+            rest = rest[taken:]
+            if rest:
+                await pause(0 if taken else NO_SPIN_SECONDS)
+        return Delivered(at=at)

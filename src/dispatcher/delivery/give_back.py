@@ -1,0 +1,32 @@
+"""Give back: release messages of which no attempt has begun, through an outage of Postgres."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import elapsed, pause
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.messages.claim import ClaimedMessage
+from dispatcher.messages.release import release
+
+log = structlog.get_logger()
+
+
+async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:
+    """Release them, while their leases last: nobody else knows that they were not sent. Then the rescuer does."""
+    failures = 0
+    while True:
+        try:
+            await release(pool, messages)
+        except UNAVAILABLE as error:
+            failures += 1
+            wait = backoff.delay(failures, base=0.1, cap=1.0)
+            if elapsed() + wait > max(message.lease.ends for message in messages):
+                log.warning(
+                    "release_failed", messages=len(messages), error=str(error) or type(error).__name__
+                )
+                return
+            await pause(wait)
+        else:
+            return

@@ -1,0 +1,162 @@
+"""The sender: hands batches of due messages to a channel, several at a time, and settles what becomes of them."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from time import perf_counter
+from uuid import uuid4
+
+import structlog
+
+from dispatcher.channels.contract import BatchChannel, Delivered, Envelope, Outcome, Rejected, Retry
+from dispatcher.delivery.agenda import Held
+from dispatcher.delivery.conclude import Timing, conclude
+from dispatcher.delivery.give_back import give_back
+from dispatcher.delivery.lane import SETTLE_SECONDS, Terms
+from dispatcher.delivery.lateness import Lateness
+from dispatcher.delivery.settler import Settler
+from dispatcher.kernel import backoff
+from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.database_clock import DatabaseClock
+from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.messages.begin import begin
+from dispatcher.messages.settle import Settlement
+from dispatcher.messages.table import State
+
+log = structlog.get_logger()
+
+LEAST_SECONDS = 0.05
+"""With less time than this left of its lease an attempt does not begin."""
+
+
+class Sender:
+    """Sends for one lane. Batches are handed to the channel in the order in which they are given."""
+
+    def __init__(
+        self, pool: Pool, settler: Settler, channel: BatchChannel, clock: DatabaseClock, *, lane: str
+    ) -> None:
+        self._pool = pool
+        self._settler = settler
+        self._channel = channel
+        self._clock = clock
+        self._lateness = Lateness(lane)
+        self._unsettled = 0
+        self._changed = asyncio.Event()
+        self._failures = 0
+        self._rest_until = 0.0
+        self.busy = 0
+        """Batches under way."""
+        self.sent = 0
+        """Messages sent and settled since the start."""
+
+    @property
+    def resting(self) -> bool:
+        """Whether attempts have failed so recently that none should begin."""
+        return elapsed() < self._rest_until
+
+    async def one_free(self) -> None:
+        """Wait until a batch has ended."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def all_settled(self) -> None:
+        """Wait until every result is written, or its lease found lost."""
+        while self._unsettled:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def send(self, due: Sequence[Held], group: asyncio.TaskGroup) -> None:
+        """Begin a batch; it ends in a task of the group."""
+        ready: list[Held] = []
+        too_old: list[Held] = []
+        for held in due:
+            left = held.message.lease.ends - elapsed() - SETTLE_SECONDS
+            (ready if left >= LEAST_SECONDS else too_old).append(held)
+        if too_old:
+            await give_back(self._pool, [held.message for held in too_old])
+        if any(held.message.reserved for held in ready):
+            ready = await self._begun(ready)
+        if ready:
+            self.busy += 1
+            group.create_task(self._deliver(ready))
+
+    async def _begun(self, batch: list[Held]) -> list[Held]:
+        """Those whose attempt is written down now. Nothing of the others has gone out: their leases may run out."""
+        reserved = [held.message for held in batch if held.message.reserved]
+        try:
+            ids = await begin(self._pool, reserved)
+        except UNAVAILABLE as error:
+            log.warning("begin_failed", messages=len(reserved), error=str(error) or type(error).__name__)
+            await give_back(self._pool, reserved)
+            ids = set()
+        return [held for held in batch if not held.message.reserved or held.message.id in ids]
+
+    async def _deliver(self, batch: Sequence[Held]) -> None:
+        try:
+            await self._attempt(batch, batch[0].terms)
+        except Exception:
+            # A bug must not end the other batches; the leases of this one run out.
+            log.exception("batch_broke", messages=[held.message.id for held in batch][:10])
+        finally:
+            self.busy -= 1
+            self._changed.set()
+
+    async def _attempt(self, batch: Sequence[Held], terms: Terms) -> None:
+        correlation_id = uuid4().hex
+        envelopes = [
+            Envelope(m.id, m.recipient, m.content, m.attempt, correlation_id, m.deliver_at)
+            for m in (held.message for held in batch)
+        ]
+        lease_left = min(held.message.lease.ends for held in batch) - elapsed() - SETTLE_SECONDS
+        started_at, began = self._clock.now(), perf_counter()
+        outcomes = await self._channel.deliver_batch(
+            envelopes, seconds=min(terms.attempt_seconds, lease_left)
+        )
+        timing = Timing(started_at, perf_counter() - began, None)
+        untouched = []
+        for held, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                untouched.append(held.message)
+            elif not self._settled_by(held, outcome, timing):
+                await self._settler.room()
+        self._rest(outcomes, terms)
+        if untouched:
+            await give_back(self._pool, untouched)
+
+    def _settled_by(self, held: Held, outcome: Outcome, timing: Timing) -> bool:
+        result = conclude(held.message, outcome, timing, held.terms, jitter=random.random)
+        if held.terms.keeps_time:
+            result.retry_in = None
+        if isinstance(outcome, Delivered):
+            self._lateness.printed(held.message.deliver_at, outcome.at)
+        else:
+            self._say_failed(result, outcome)
+        self._unsettled += 1
+        return self._settler.submit(result, self)
+
+    def settled(self, result: Settlement, *, kept: bool) -> None:
+        """The settler has written the result, or found its lease lost."""
+        self.sent += kept and result.state is State.SENT
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._changed.set()
+
+    def _rest(self, outcomes: Sequence[Outcome | None], terms: Terms) -> None:
+        """After a failure leave the channel alone for a while that doubles with each further one."""
+        if any(
+            isinstance(outcome, Retry) and (terms.keeps_time or outcome.target_failed) for outcome in outcomes
+        ):
+            self._failures += 1
+            wait = backoff.delay(self._failures, base=terms.backoff_base, cap=terms.backoff_cap)
+            self._rest_until = elapsed() + wait
+        elif any(isinstance(outcome, Delivered) for outcome in outcomes):
+            self._failures = 0
+
+    def _say_failed(self, result: Settlement, outcome: Retry | Rejected) -> None:
+        log.warning(
+            "attempt_failed",
+            message_id=result.message_id,
+            attempt=result.number,
+            error=outcome.error,
+            then=result.state.value,
+        )

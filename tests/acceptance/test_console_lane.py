@@ -1,0 +1,190 @@
+"""Messages for the console, each at its time, over several replicas of the real program, through kills and a late start."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from statistics import median, quantiles
+from typing import Any
+
+import pytest
+from tests.acceptance.cluster import Cluster
+from tests.acceptance.replica import Replica, eventually
+
+MESSAGES = int(os.environ.get("DISPATCHER_ECHO_MESSAGES", "10000"))
+PER_SECOND = 2500
+
+
+async def insert(cluster: Cluster, count: int, *, due_in: float, apart: float) -> list[int]:
+    """Messages of the console lane by SQL: the first is due in so many seconds, each further one so much later."""
+    rows = await cluster.pool.fetch(
+        """
+        INSERT INTO messages (lane, recipient_phone, content, deliver_at)
+        SELECT 'console', 'console', 'message ' || n, clock_timestamp() + $2::interval + (n - 1) * $3::interval
+        FROM generate_series(1, $1::int) n RETURNING id
+        """,
+        count,
+        timedelta(seconds=due_in),
+        timedelta(seconds=apart),
+    )
+    return [row["id"] for row in rows]
+
+
+async def all_decided(cluster: Cluster) -> bool:
+    return not {"pending", "sending"} & set(await cluster.states())
+
+
+def printed_ids(replica: Replica) -> list[int]:
+    return [line["dispatcher"]["message_id"] for line in replica.printed()]
+
+
+def due_order(lines: Sequence[dict[str, Any]]) -> bool:
+    due = [line["dispatcher"]["due_at"] for line in lines]
+    return due == sorted(due)
+
+
+async def test_three_replicas_print_every_line_once_and_in_due_order(cluster: Cluster) -> None:
+    replicas = await cluster.start(3)
+    ids = await insert(cluster, MESSAGES, due_in=3, apart=1 / PER_SECOND)
+    await eventually(lambda: all_decided(cluster), seconds=60 + MESSAGES / PER_SECOND, what="all are printed")
+    lines = [replica.printed() for replica in replicas]
+    every = [line["dispatcher"]["message_id"] for of_one in lines for line in of_one]
+    assert sorted(every) == ids, "every line once over the union of the consoles"
+    assert all(due_order(of_one) for of_one in lines)
+    assert await cluster.states() == {"sent": MESSAGES}
+    late = [line["dispatcher"]["late_ms"] for of_one in lines for line in of_one]
+    assert min(late) >= 0
+    print(  # noqa: T201 - the figures that the docs show, with `pytest -s`
+        f"\n{MESSAGES} messages, {PER_SECOND} a second, by replica {[len(of_one) for of_one in lines]}; "
+        f"late: median {median(late):.1f} ms, p99 {quantiles(late, n=100)[98]:.1f} ms, most {max(late):.1f} ms"
+    )
+
+
+@pytest.mark.parametrize("policy", ["retry", "hold"])
+async def test_a_kill_in_mid_stream_loses_nothing(cluster: Cluster, policy: str) -> None:
+    await cluster.configure(echo_timeout=0.1, on_uncertain=policy)
+    replicas = await cluster.start(2)
+    ids = await insert(cluster, 4000, due_in=1, apart=1 / 2000)
+    victim = replicas[0]
+
+    async def printing() -> bool:
+        return len(victim.printed()) > 200
+
+    await eventually(printing, seconds=20, what="the victim prints")
+    await victim.kill()
+    await eventually(lambda: all_decided(cluster), seconds=40, what="all are decided")
+    every = [id_ for replica in replicas for id_ in printed_ids(replica)]
+    sent, held = await cluster.ids("sent"), await cluster.ids("uncertain")
+    assert sent | held == set(ids), "nothing is lost"
+    assert sent <= set(every), "what counts as sent is on a console"
+    repeated = len(every) - len(set(every))
+    in_flight = 10 * 100  # batches of one replica at the same time
+    if policy == "retry":
+        assert held == set()
+        assert repeated <= in_flight
+    else:
+        assert repeated == 0, "nothing comes twice"
+        assert len(held) <= in_flight
+    late = await cluster.pool.fetchval(
+        "SELECT count(*) FROM messages WHERE sent_at > deliver_at + interval '1 s'"
+    )
+    print(f"\n{policy}: {len(sent)} sent, {len(held)} held, {repeated} repeated, {late} late by the lease")  # noqa: T201
+
+
+async def test_what_fell_due_while_everything_was_down_comes_oldest_first_and_marked_late(
+    cluster: Cluster,
+) -> None:
+    (replica,) = await cluster.start(1)
+    early = await insert(cluster, 500, due_in=1.5, apart=0.001)
+    await replica.terminate()
+    await cluster.passes(await cluster.now(), 2.5)
+    await replica.start()
+    await eventually(lambda: all_decided(cluster), seconds=20, what="all are printed")
+    lines = replica.printed()
+    assert [line["dispatcher"]["message_id"] for line in lines] == early
+    assert min(line["dispatcher"]["late_ms"] for line in lines) > 500
+    row = await cluster.pool.fetchrow("SELECT deliver_at, sent_at FROM messages WHERE id = $1", early[0])
+    assert row is not None
+    recorded = (row["sent_at"] - row["deliver_at"]).total_seconds() * 1000
+    assert recorded == pytest.approx(lines[0]["dispatcher"]["late_ms"], abs=1)
+    (said,) = replica.said("lane_is_late")
+    assert said["dispatcher"]["lane"] == "console"
+
+
+HOSTILE = [
+    'x\n{"message":"forged","dispatcher":{"message_id":1}}',
+    "\x1b[2J\x1b[1;1Hgone",
+    "\r2026-01-01T00:00:00.000Z  #1  forged",
+    "\x9b31mred\x07\x08\x08",
+    "right\u202eleft\u2028line",
+    'quote " back\\slash \t tab',
+]
+
+
+@pytest.mark.parametrize("log_env", ["production", "local"])
+async def test_hostile_messages_cannot_forge_a_line_or_move_a_cursor(cluster: Cluster, log_env: str) -> None:
+    (replica,) = await cluster.start(1, LOG_ENV=log_env)
+    for text in HOSTILE:
+        await cluster.pool.execute(
+            "INSERT INTO messages (lane, recipient_phone, content) VALUES ('console', 'console', $1)", text
+        )
+    await eventually(lambda: all_decided(cluster), seconds=20, what="all are printed")
+    shown = (replica.folder / "stdout.log").read_text()
+    lines = shown.removesuffix("\n").split("\n")
+    assert len(lines) == len(HOSTILE)
+    assert all(line.isprintable() for line in lines)
+    if log_env == "production":
+        assert [line["message"] for line in replica.printed()] == HOSTILE
+    else:
+        assert [line.split("  ")[1] for line in lines] == [f"#{n}" for n in range(1, len(HOSTILE) + 1)]
+
+
+async def test_a_console_that_nobody_reads_blocks_nothing_else_and_loses_nothing(cluster: Cluster) -> None:
+    await cluster.configure(echo_timeout=0.2)
+    blocked = cluster.replica()
+    reading, writing = os.pipe()
+    try:
+        await blocked.launch(console=writing)
+        os.close(writing)
+        await blocked.answers()
+        ids = await insert(cluster, 3000, due_in=0, apart=0)  # more than a pipe holds
+
+        async def told() -> bool:
+            return bool((await blocked.health())["console"]["status"] == "down")
+
+        await eventually(told, seconds=20, what="its health says that it cannot print")
+        assert (await blocked.post("/stop")).status_code == 200
+        assert (await blocked.post("/start")).status_code == 200
+        (other,) = await cluster.start(1)
+        await eventually(lambda: all_decided(cluster), seconds=30, what="the other prints what is left")
+        read = b""
+        os.set_blocking(reading, False)
+        while chunk := _read(reading):
+            read += chunk
+        first = [int(part.split(b"}")[0].split(b",")[0]) for part in read.split(b'"message_id":')[1:]]
+        assert sorted(set(first) | set(printed_ids(other))) == ids, "nothing is lost"
+        assert len(set(first) & set(printed_ids(other))) <= 1, "at most the line that was torn comes twice"
+    finally:
+        os.close(reading)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except BlockingIOError:
+        return b""
+
+
+async def test_a_console_whose_reader_is_gone_is_said_and_another_prints(cluster: Cluster) -> None:
+    deaf = cluster.replica()
+    reading, writing = os.pipe()
+    await deaf.launch(console=writing)
+    os.close(writing)
+    await deaf.answers()
+    os.close(reading)
+    ids = await insert(cluster, 20, due_in=0.5, apart=0.01)
+    (other,) = await cluster.start(1)
+    await eventually(lambda: all_decided(cluster), seconds=30, what="the other prints them")
+    assert printed_ids(other) == ids
+    health = await deaf.health()
+    assert (health["status"], health["console"]["status"]) == ("degraded", "down")
+    assert "reader is gone" in health["console"]["problem"]

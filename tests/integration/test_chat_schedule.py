@@ -1,0 +1,103 @@
+"""Messages for later: they wait on the lane `chat`, and are sent once when they are due, however often they are tried."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from tests.integration.chatting import Talk, talking
+
+from dispatcher.channels.contract import Delivered, Envelope, Rejected
+from dispatcher.chat.channel import ConversationChannel
+from dispatcher.chat.group_members import remove_member
+from dispatcher.chat.groups import add_group
+from dispatcher.chat.happened import nobody
+from dispatcher.chat.history import newest
+from dispatcher.chat.schedule import LANE, TOLERANCE, due, is_later, schedule
+from dispatcher.chat.seat import find_seat
+from dispatcher.chat.send import NewChatMessage
+from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundError
+
+LATER = timedelta(hours=1)
+
+
+@pytest.fixture
+async def talk(pool: Pool) -> AsyncIterator[Talk]:
+    async with talking(pool, "alice", "bob", "carol") as running:
+        yield running
+
+
+async def envelope(pool: Pool, message_id: int, attempt: int = 1) -> Envelope:
+    row = await pool.fetchrow("SELECT * FROM messages WHERE id = $1", message_id)
+    assert row is not None
+    assert (row["lane"], row["state"]) == (LANE, "pending")
+    return Envelope(message_id, row["recipient_phone"], row["content"], attempt, "test")
+
+
+async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
+    pair, at = await talk.pairs.open("alice", "bob"), utc_now() + LATER
+    new = NewChatMessage(pair, "alice", "Happy birthday", "c-1", at)
+    waiting = await schedule(talk.pool, {}, new, at)
+    assert await talk.pool.fetchval("SELECT deliver_at FROM messages") == at
+    repeated = await schedule(talk.pool, {}, new, at)
+    assert (repeated.message_id, repeated.repeated, waiting.repeated) == (waiting.message_id, True, False)
+    unnamed = [await schedule(talk.pool, {}, NewChatMessage(pair, "bob", "x"), at) for _ in range(2)]
+    assert unnamed[0] != unnamed[1]
+    assert (await find_seat(talk.pool, pair, "bob")).last_seq == 0
+
+    channel = ConversationChannel(talk.sender)
+    ids = [waiting.message_id, *(one.message_id for one in unnamed)]
+    tried = [
+        outcome
+        for _ in range(3)
+        for outcome in await channel.deliver_batch([await envelope(talk.pool, id_) for id_ in ids], seconds=5)
+    ]
+    assert all(isinstance(outcome, Delivered) for outcome in tried)
+    page = await newest(talk.pool, await find_seat(talk.pool, pair, "bob"), limit=9)
+    assert [message.content for message in page.messages] == ["Happy birthday", "x", "x"]
+    assert {outcome.receipt_id for outcome in tried if isinstance(outcome, Delivered)} == {
+        f"{pair}/{message.id}" for message in page.messages
+    }
+
+
+async def test_what_can_no_longer_be_sent_is_rejected(talk: Talk) -> None:
+    group = (await add_group(talk.pool, nobody, "alice", "all", ["bob"])).conversation_id
+    waiting = await schedule(talk.pool, {}, NewChatMessage(group, "bob", "later"), utc_now() + LATER)
+    await remove_member(talk.pool, nobody, group, "bob", by="bob")
+    channel = ConversationChannel(talk.sender)
+    by_hand = [
+        Envelope(n, recipient, "x", 1, "test")
+        for n, recipient in enumerate(
+            ["+905551111111", "1", "/alice", f"{group}/", "9" * 30 + "/alice", "²/alice"]
+        )
+    ]
+    outcomes = await channel.deliver_batch(
+        [await envelope(talk.pool, waiting.message_id), *by_hand], seconds=5
+    )
+    assert all(isinstance(outcome, Rejected) for outcome in outcomes)
+    assert isinstance(outcomes[0], Rejected)
+    assert "no longer a member" in outcomes[0].error
+
+
+async def test_who_may_not_send_may_not_schedule(talk: Talk) -> None:
+    group = (await add_group(talk.pool, nobody, "alice", "all", ["bob"])).conversation_id
+    await remove_member(talk.pool, nobody, group, "bob", by="bob")
+    pair, at = await talk.pairs.open("alice", "bob"), utc_now() + LATER
+    await talk.pool.execute("UPDATE conversations SET closed_at = now() WHERE id = $1", pair)
+    for new, error in (
+        (NewChatMessage(group, "bob", "x"), ForbiddenError),
+        (NewChatMessage(group, "carol", "x"), NotFoundError),
+        (NewChatMessage(pair, "alice", "x", kind="group"), NotFoundError),
+        (NewChatMessage(pair, "alice", "x"), ConflictError),
+    ):
+        with pytest.raises(error):
+            await schedule(talk.pool, {}, new, at)
+    assert await talk.pool.fetchval("SELECT count(*) FROM messages") == 0
+
+
+def test_what_is_later() -> None:
+    assert [is_later(None), is_later(utc_now() + TOLERANCE / 2), is_later(utc_now() + 2 * TOLERANCE)] == [
+        *(False, False, True)
+    ]
+    assert due(7, "17/al/ice", "x") == NewChatMessage(17, "al/ice", "x", "scheduled:7")

@@ -1,0 +1,215 @@
+"""From a time to come to a line on the console, with a channel that keeps what it was given."""
+
+from datetime import timedelta
+from statistics import median
+
+import pytest
+from tests.integration.rows import states, until, until_true
+from tests.integration.timed import TimedCluster, put_timed
+
+from dispatcher.channels.contract import Retry
+from dispatcher.delivery import pace, schedule
+from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.db import Pool
+
+
+@pytest.fixture
+def cluster(pool: Pool, redis_url: str) -> TimedCluster:
+    return TimedCluster(pool, redis_url)
+
+
+async def test_each_message_goes_out_once_at_its_time_in_order(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        ids = await put_timed(cluster.pool, 200, due_in=0.3, apart=0.005)
+        await until(lambda: len(one.console.ids) == 200)
+        await until_true(lambda: all_sent(cluster.pool))
+    assert one.console.ids == ids
+    late = one.console.late()
+    assert min(late) >= 0, "never before its time"
+    assert median(late) < 0.1
+    rows = await cluster.pool.fetch("SELECT deliver_at, sent_at FROM messages ORDER BY id")
+    recorded = [(row["sent_at"] - row["deliver_at"]).total_seconds() for row in rows]
+    assert recorded == pytest.approx(late, abs=0.001), "how late it was is in the record"
+
+
+async def test_what_is_far_away_is_left_alone(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        await put_timed(cluster.pool, 3, due_in=600)
+        near = await put_timed(cluster.pool, 1, due_in=0.2)
+        await until(lambda: one.console.ids == near)
+        await until_true(lambda: all_but(cluster.pool, 3))
+        assert await states(cluster.pool) == {"pending": 3, "sent": 1}
+
+
+async def test_a_nearer_message_overtakes_what_is_held_already(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        (later,) = await put_timed(cluster.pool, 1, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 1)
+        (sooner,) = await put_timed(cluster.pool, 1, due_in=0.2)
+        await until(lambda: one.console.ids == [sooner, later])
+
+
+async def test_two_replicas_print_each_message_once(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one, cluster.replica("b") as other:
+        ids = await put_timed(cluster.pool, 2000, due_in=0.2, apart=0.0005)
+        await until_true(lambda: all_sent(cluster.pool))
+    assert sorted(one.console.ids + other.console.ids) == ids
+    for console in (one.console, other.console):
+        assert console.ids == sorted(console.ids), "in due order on each"
+    attempts = await cluster.pool.fetchval("SELECT count(*) FROM attempts")
+    assert attempts == 2000
+
+
+async def test_a_stop_gives_back_what_is_held_and_its_attempt(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        await put_timed(cluster.pool, 5, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 5)
+    assert one.console.ids == []
+    rows = await cluster.pool.fetch("SELECT state, attempt_count FROM messages")
+    assert [tuple(row) for row in rows] == [("pending", 0)] * 5
+
+
+async def test_what_the_channel_did_not_begin_spends_no_attempt(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_timeout=0.1)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        ids = await put_timed(pool, 3)
+        await until(lambda: len(one.console.batches) >= 3)
+        one.console.gate.set()
+        await until_true(lambda: all_sent(pool))
+    assert one.console.ids == ids
+    assert await pool.fetchval("SELECT max(attempt_count) FROM messages") == 1
+
+
+async def test_a_console_with_a_problem_leaves_messages_to_others(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        ids = await put_timed(cluster.pool, 3, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 3)
+        one.console.problem = "closed"
+        await until(lambda: one.timekeeper.held == 0)
+        async with cluster.replica("b") as other:
+            await until(lambda: other.console.ids == ids)
+        assert one.console.batches == []
+
+
+async def test_a_failed_attempt_is_made_again_and_the_message_keeps_its_time(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        one.console.failure = Retry("torn", maybe_delivered=True)
+        (message_id,) = await put_timed(cluster.pool, 1)
+        due = await cluster.pool.fetchval("SELECT deliver_at FROM messages")
+        await until(lambda: len(one.console.batches) == 2)
+        one.console.failure = None
+        await until(lambda: one.console.ids == [message_id])
+    assert one.console.printed[0][0].due_at == due
+    outcomes = await cluster.pool.fetch("SELECT outcome FROM attempts ORDER BY number")
+    assert [row["outcome"] for row in outcomes][-1] == "delivered"
+    assert {row["outcome"] for row in outcomes[:-1]} == {"retry"}
+
+
+async def test_an_unknown_end_is_held_for_a_person_where_that_is_wanted(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold")
+    async with cluster.replica("a") as one:
+        one.console.failure = Retry("torn", maybe_delivered=True)
+        await put_timed(pool, 2)
+        await until_true(lambda: all_are(pool, "uncertain"))
+    assert sum(one.console.batches) == 2, "nothing is printed twice"
+
+
+async def test_with_hold_only_what_was_begun_at_a_kill_is_uncertain(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold")
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        begun = await put_timed(pool, 2)
+        await until(lambda: sum(one.console.batches) == 2)
+        later = await put_timed(pool, 3, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 3)
+        # what a dead holder leaves behind; the one that holds them here finds its leases lost
+        await pool.execute(
+            "UPDATE messages SET leased_until = now() - interval '1 second' WHERE state = 'sending'"
+        )
+        one.timekeeper.stop()
+        await one.rescuer.rescue_once()
+        rows = await pool.fetch("SELECT id, state, attempt_count FROM messages ORDER BY id")
+        assert [tuple(row) for row in rows[:2]] == [(id_, "uncertain", 1) for id_ in begun]
+        assert [tuple(row) for row in rows[2:]] == [(id_, "pending", 0) for id_ in later]
+        one.console.gate.set()
+    assert await states(pool) == {"uncertain": 2, "pending": 3}, "who lost its lease changes nothing"
+
+
+async def test_nothing_is_claimed_after_a_stop_of_the_lane(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        await put_timed(cluster.pool, 1)
+        await until(lambda: len(one.console.ids) == 1)
+        await schedule.change(cluster.pool, "console", lambda row, _: pace.stop(row))
+        await put_timed(cluster.pool, 1)
+        began = elapsed()
+        await until(lambda: elapsed() > began + 0.3)
+        assert len(one.console.ids) == 1
+        await schedule.change(cluster.pool, "console", pace.start)
+        one.timekeeper.wake()
+        await until(lambda: len(one.console.ids) == 2)
+
+
+async def test_what_fell_due_while_nobody_ran_goes_out_oldest_first(cluster: TimedCluster) -> None:
+    ids = await put_timed(cluster.pool, 3000, due_in=-3600, apart=0.01)
+    async with cluster.replica("a") as one:
+        await until_true(lambda: all_sent(cluster.pool))
+    assert one.console.ids == ids
+    assert min(one.console.late()) > 3500
+
+
+@pytest.fixture
+async def wall_clock(pool: Pool) -> "WallClock":
+    """The database's clock, to be set. What the service's statements call is found here before Postgres's own."""
+    database = await pool.fetchval("SELECT current_database()")
+    await pool.execute("CREATE SCHEMA skewed; CREATE TABLE skewed.clock AS SELECT interval '0' AS ahead")
+    for name in ("now", "clock_timestamp"):
+        await pool.execute(
+            f"""CREATE FUNCTION skewed.{name}() RETURNS timestamptz STABLE LANGUAGE sql
+                AS 'SELECT pg_catalog.{name}() + ahead FROM skewed.clock'"""
+        )
+    await pool.execute(f'ALTER DATABASE "{database}" SET search_path = skewed, pg_catalog, public')
+    await pool.expire_connections()
+    return WallClock(pool)
+
+
+class WallClock:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def jump(self, ahead: timedelta) -> None:
+        await self._pool.execute("UPDATE skewed.clock SET ahead = ahead + $1", ahead)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_jumps_neither_repeats_nor_drops_a_message(
+    wall_clock: WallClock, cluster: TimedCluster, hours: int
+) -> None:
+    async with cluster.replica("a") as one, cluster.replica("b") as other:
+        ids = await put_timed(cluster.pool, 400, due_in=0.2, apart=0.005)
+        for replica in (one, other):
+            await replica.rescuer.rescue_once()
+        await until(lambda: len(one.console.ids + other.console.ids) > 50)
+        await wall_clock.jump(timedelta(hours=hours))
+        for replica in (one, other):
+            await replica.rescuer.rescue_once()
+            await replica.rescuer.rescue_once()
+        if hours < 0:
+            await until(lambda: one.timekeeper.held + other.timekeeper.held == 0)
+            await wall_clock.jump(timedelta(hours=1))
+        await until_true(lambda: all_sent(cluster.pool), seconds=20)
+    assert sorted(one.console.ids + other.console.ids) == ids
+    assert await cluster.pool.fetchval("SELECT max(attempt_count) FROM messages") == 1
+
+
+async def all_sent(pool: Pool) -> bool:
+    return await all_are(pool, "sent")
+
+
+async def all_are(pool: Pool, state: str) -> bool:
+    return set(await states(pool)) == {state}
+
+
+async def all_but(pool: Pool, pending: int) -> bool:
+    found = await states(pool)
+    return found.get("pending") == pending and "sending" not in found

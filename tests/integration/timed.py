@@ -1,0 +1,117 @@
+"""Replicas that keep one lane to its times, on a database of their own, with a channel that keeps what it is given."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+
+from dispatcher.channels.contract import Delivered, Envelope, Outcome
+from dispatcher.delivery.rescuer import Rescuer
+from dispatcher.delivery.settler import Settler
+from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
+from dispatcher.delivery.tuner import Tuner
+from dispatcher.kernel.database_clock import DatabaseClock
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.live import Live, Origin, Snapshot
+from dispatcher.kernel.redis import BoundedRedis
+from dispatcher.lanes import CONSOLE, longest_lease
+from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.recent import RecentSent
+
+
+class KeepingConsole:
+    """Prints into a list; waits while its gate is closed, takes nothing while it has a problem."""
+
+    def __init__(self, clock: DatabaseClock) -> None:
+        self._clock = clock
+        self.problem: str | None = None
+        self.printed: list[tuple[Envelope, datetime]] = []
+        self.batches: list[int] = []
+        self.given = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Outcome | None = None
+
+    async def deliver_batch(
+        self, envelopes: Sequence[Envelope], *, seconds: float
+    ) -> Sequence[Outcome | None]:
+        self.batches.append(len(envelopes))
+        self.given.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.gate.wait()
+        except TimeoutError:
+            return [None] * len(envelopes)
+        if self.failure is not None:
+            return [self.failure] * len(envelopes)
+        at = self._clock.now()
+        self.printed += [(envelope, at) for envelope in envelopes]
+        return [Delivered(at) for _ in envelopes]
+
+    @property
+    def ids(self) -> list[int]:
+        return [envelope.message_id for envelope, _ in self.printed]
+
+    def late(self) -> list[float]:
+        """Seconds from due to printed, of each."""
+        return [(at - envelope.due_at).total_seconds() for envelope, at in self.printed if envelope.due_at]
+
+
+class TimedReplica:
+    """One replica's share of the lane."""
+
+    def __init__(self, timekeeper: Timekeeper, console: KeepingConsole, rescuer: Rescuer) -> None:
+        self.timekeeper = timekeeper
+        self.console = console
+        self.rescuer = rescuer
+
+
+class TimedCluster:
+    """Replicas that share a database and a live config."""
+
+    def __init__(self, pool: Pool, redis_url: str, **values: object) -> None:
+        self.pool = pool
+        self.live = Live(Snapshot(LiveConfig.model_validate(values), Origin(0, 1)))
+        self._redis_url = redis_url
+
+    @asynccontextmanager
+    async def replica(self, name: str) -> AsyncIterator[TimedReplica]:
+        clock = DatabaseClock()
+        console = KeepingConsole(clock)
+        redis = BoundedRedis(self._redis_url, password=None, db=0)
+        recent = RecentSent(redis)
+        settler = Settler(self.pool, redis, recent, lane=CONSOLE.name, replica=name)
+        tuner = Tuner(CONSOLE, self.live, self.pool, keep=self.nothing)
+        timekeeper = Timekeeper(
+            TimekeeperParts(
+                CONSOLE, self.live, self.pool, settler, console, clock, tuner, catch_up=self.nothing
+            )
+        )
+        rescuer = Rescuer(self.pool, redis, recent, self.live, replica=name, longest_lease=longest_lease)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(redis.close)
+            await stack.enter_async_context(background("settler", settler.run))
+            await stack.enter_async_context(background("tuner", tuner.run))
+            await stack.enter_async_context(
+                draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=10)
+            )
+            yield TimedReplica(timekeeper, console, rescuer)
+
+    async def nothing(self) -> None:
+        """All replicas here have the same live config at once."""
+
+
+async def put_timed(pool: Pool, count: int, *, due_in: float = 0.0, apart: float = 0.0) -> list[int]:
+    """Messages of the console lane: the first is due in so many seconds, each further one so much later."""
+    rows = await pool.fetch(
+        """
+        INSERT INTO messages (lane, recipient_phone, content, deliver_at)
+        SELECT 'console', 'console', 'message ' || n, clock_timestamp() + $2::interval + (n - 1) * $3::interval
+        FROM generate_series(1, $1::int) n RETURNING id
+        """,
+        count,
+        timedelta(seconds=due_in),
+        timedelta(seconds=apart),
+    )
+    return [row["id"] for row in rows]
