@@ -123,6 +123,11 @@ async def test_two_people_talk(front: Balancer) -> None:
         with pytest.raises(RefusedError) as refused:
             await hers.send("Hello", to="nobody")
         assert refused.value.status == 404
+        for content in ("", "x" * 4097, "a\0"):
+            for _ in range(8):  # the service would close the socket at the 21st
+                with pytest.raises(RefusedError, match="content"):
+                    await hers.send(content, to=bob.user_id)
+        await hers.send("x" * 4096, to=bob.user_id)
     assert not alice.all(Disconnected)
 
 

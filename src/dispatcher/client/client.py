@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from dispatcher.client.api import ChatApi, Talk
 from dispatcher.client.arrivals import Arrivals
-from dispatcher.client.errors import ClosedError, UnreachableError
+from dispatcher.client.errors import ClosedError, RefusedError, UnreachableError
 from dispatcher.client.events import Disconnected, Event
 from dispatcher.client.gaps import Gaps
 from dispatcher.client.http import Http
@@ -28,6 +28,8 @@ CAP_SECONDS = 10.0
 CAP_AFTER_HELLO_SECONDS = 2.0
 STEADY_SECONDS = 2.0
 """A connection that lasted so long was a good one: the next pause is a short one again."""
+MAX_CONTENT = 4096
+"""Characters of a message."""
 PATIENCE_SECONDS = 10.0
 FAREWELL_SECONDS = 1.0
 _CLOSED = "the client is closed"
@@ -143,6 +145,9 @@ class ChatClient:
             RefusedError: The service does not want it.
             ClosedError: The client was closed meanwhile; the message may have been sent, or not.
         """
+        if not 0 < len(content) <= MAX_CONTENT or "\0" in content:
+            # The service closes a socket over which too many such frames come.
+            raise RefusedError(422, f"content: has 1 to {MAX_CONTENT} characters, none of them NUL")
         place = {"receiver_id": to} if isinstance(to, str) else {"conversation_id": to}
         written = {} if timestamp is None else {"timestamp": timestamp.isoformat()}
         return await self._outgoing.send(
