@@ -156,11 +156,16 @@ async def test_two_programs_talk_on_pipes(service: Replica, two: tuple[str, str]
             hers.write(str(number))
         assert await hers.end() == 0  # it ends when all of them are in
 
+    # shown as history, and delivered all the same
+    async with piped(service, alice, "--to", bob) as hers, piped(service, bob, "--to", alice) as his:
+        await his.until(lambda line: line.endswith(": 19\n"))
+        await hers.until(lambda line: line.endswith((": 19  ✓✓\n", "delivered: 19\n")))
+
     async with piped(service, bob, "--to", alice, "--history", "2") as his:
         await his.until(lambda line: line.endswith(": 19\n"))
         assert len(his.lines) == 2
         his.write("/history")
-        assert (await his.until(bool)).startswith("· earlier: ")
+        await his.until(lambda line: line.startswith("· earlier: "))
         his.write("/nonsense")
         await his.until(lambda line: line.startswith("· /nonsense is no command"))
 

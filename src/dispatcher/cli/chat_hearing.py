@@ -62,6 +62,8 @@ class Hearing:
         """Show what there is."""
         for message in self._talk.messages:
             self._face.message(message)
+        if self._talk.conversation_id is not None and self._talk.last_seq:
+            self._client.received(self._talk.conversation_id, self._talk.last_seq)
         self._shown()
         self._watch()
 

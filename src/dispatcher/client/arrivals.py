@@ -31,10 +31,14 @@ class Arrivals:
     def __init__(self, mailbox: Mailbox, gaps: Gaps, positions: Mapping[int, Position] | None) -> None:
         """Without positions the client begins with what is sent from now on."""
         self._mailbox, self._gaps = mailbox, gaps
-        self._tracks = {id_: Track(one, given=True) for id_, one in (positions or {}).items()}
+        self._tracks = {id_: Track(one) for id_, one in (positions or {}).items()}
+        self._delivered = {id_: one.seq for id_, one in (positions or {}).items()}
+        self._read: dict[int, int] = {}
         self._user_id = ""
-        self._more = False
-        self._resumes = positions is not None
+        self._knows_all = positions is not None
+        """Whether a conversation that is not known is a new one."""
+        self._guessed: set[int] = set()
+        """Conversations of which it is known where they stood a moment after this client began to listen."""
         self._named: set[int] = set()
 
     @property
@@ -50,7 +54,7 @@ class Arrivals:
 
     async def hello(self, user_id: str, conversations: Sequence[Conversation], *, more: bool) -> None:
         """The client is connected; these are the latest active conversations, and all of them unless there are more."""
-        self._user_id, self._more = user_id, more
+        self._user_id = user_id
         await self._mailbox.room()
         self._mailbox.put(Connected(user_id, conversations))
         if not more:
@@ -58,18 +62,28 @@ class Arrivals:
                 self._forget(id_)
         for one in conversations:
             self._stands(one)
-        if more and self._resumes:
-            self._gaps.look(self._stands)
-        self._resumes = True
+        if more:
+            self._gaps.look(self._stands_too, self._all_stand)
+        else:
+            self._knows_all = True
 
     def _stands(self, one: Conversation) -> None:
         """A conversation stands there: is something missing of it that the service does not know to be missing?"""
         if one.id not in self._tracks:
             # One that came to be while nobody was listening is new from its first message on.
-            seq = one.joined_seq if self._resumes else one.last_seq
+            seq = one.joined_seq if self._knows_all else one.last_seq
             self._tracks[one.id] = Track(Position(seq, one.last_change))
         if one.id not in self._named:
             self._exists(one.id, one.last_seq, one.last_change)
+
+    def _stands_too(self, one: Conversation) -> None:
+        """The same of one that a hello does not list, as it stands a moment later."""
+        if not self._knows_all and one.id not in self._tracks:
+            self._guessed.add(one.id)
+        self._stands(one)
+
+    def _all_stand(self) -> None:
+        self._knows_all = True
 
     async def frame(self, type_: str, fields: Fields) -> None:
         """A frame that nobody has asked for. One that is not known is of a newer service, and left out."""
@@ -98,27 +112,33 @@ class Arrivals:
             message = event.message
             if (track := self._tracks.get(message.conversation_id)) is not None:
                 track.taken = Position(message.seq, track.taken.change, message.id)
-                track.delivered = message.seq
-                return message.conversation_id
-        elif isinstance(event, Changed) and (track := self._tracks.get(event.message.conversation_id)):
+            self.received(message.conversation_id, message.seq)
+            return message.conversation_id
+        if isinstance(event, Changed) and (track := self._tracks.get(event.message.conversation_id)):
             track.taken = Position(track.taken.seq, event.change, track.taken.id)
         return None
 
+    def received(self, conversation_id: int, seq: int) -> None:
+        """The application has the messages up to this one, wherever from."""
+        self._delivered[conversation_id] = max(self._delivered.get(conversation_id, 0), seq)
+
     def read(self, conversation_id: int, seq: int) -> None:
         """A person has seen the messages up to this one."""
-        track = self._track(conversation_id)
-        track.read = max(track.read, seq)
+        self._read[conversation_id] = max(self._read.get(conversation_id, 0), seq)
 
     def marks(self, conversation_id: int) -> tuple[int, int]:
         """How far the application has received, and a person has read, as far as this client was told."""
-        track = self._track(conversation_id)
-        return track.delivered, track.read
+        return self._delivered.get(conversation_id, 0), self._read.get(conversation_id, 0)
 
     def _message(self, fields: Fields) -> None:
         message = Message.of(fields["message"])
-        if self._more and message.conversation_id not in self._tracks:  # one that was there, and not listed
-            self._tracks[message.conversation_id] = Track(Position(message.seq - 1))
-        track = self._track(message.conversation_id)
+        track = self._tracks.get(message.conversation_id)
+        guessed = message.conversation_id in self._guessed
+        self._guessed.discard(message.conversation_id)
+        if track is None or (guessed and message.seq <= track.seq):
+            # Where this client knows all it is of a new one; else the first that has come since it listens.
+            begins = Position(0) if self._knows_all and not guessed else Position(message.seq - 1)
+            track = self._tracks[message.conversation_id] = Track(begins)
         if track.arrived(message):
             track.passed(message)
             self._mailbox.put(Arrived(message))
@@ -129,14 +149,16 @@ class Arrivals:
             self._gaps.want(message.conversation_id, track)
 
     def _changed(self, message: Message, change: int) -> None:
-        track = self._track(message.conversation_id)
-        if track.changed(message, change):
+        track = self._tracks.get(message.conversation_id)
+        if track is None or track.changed(message, change):
             self._mailbox.put(Changed(message, change))
         elif track.missing:
             self._gaps.want(message.conversation_id, track)
 
     def _exists(self, conversation_id: int, seq: int, change: int) -> None:
-        track = self._track(conversation_id)
+        track = self._tracks.get(conversation_id)
+        if track is None:
+            return  # what comes behind it says where it begins
         track.exists(seq)
         track.skipped(change)
         if track.missing:
@@ -150,15 +172,13 @@ class Arrivals:
         conversation = None if shown is None else Conversation.of(shown)
         self._mailbox.put(Rearranged(id_, what, fields["user_ids"], conversation))
         if conversation is not None and id_ not in self._tracks:
-            self._tracks[id_] = Track(
-                Position(conversation.joined_seq, conversation.last_change)
-            )  # its messages follow
+            begins = Position(conversation.joined_seq, conversation.last_change)
+            self._tracks[id_] = Track(begins)  # its messages follow
         elif what in _OUT and self._user_id in fields["user_ids"]:
             self._forget(id_)
 
-    def _track(self, conversation_id: int) -> Track:
-        return self._tracks.setdefault(conversation_id, Track(Position(0)))
-
     def _forget(self, conversation_id: int) -> None:
         self._tracks.pop(conversation_id, None)
+        self._delivered.pop(conversation_id, None)
+        self._read.pop(conversation_id, None)
         self._gaps.forget(conversation_id)

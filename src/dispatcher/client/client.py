@@ -185,6 +185,11 @@ class ChatClient:
         """How far the application has come: what it has taken. Give them to the next client, which goes on there."""
         return self._arrivals.positions
 
+    def received(self, conversation_id: int, seq: int) -> None:
+        """The application has the messages up to this one from elsewhere than `events`: from a page of history."""
+        self._arrivals.received(conversation_id, seq)
+        self._outgoing.mark(conversation_id)
+
     def read(self, conversation_id: int, seq: int) -> None:
         """A person has seen the messages up to this one. Said soon, and again when a connection was lost meanwhile."""
         self._arrivals.read(conversation_id, seq)

@@ -22,7 +22,7 @@ class Gaps:
     def __init__(self, api: ChatApi, mailbox: Mailbox) -> None:
         self._api, self._mailbox = api, mailbox
         self._wanted: dict[int, Track] = {}
-        self._look: Callable[[Conversation], None] | None = None
+        self._look: tuple[Callable[[Conversation], None], Callable[[], None]] | None = None
         self._filled = asyncio.Event()
 
     def want(self, conversation_id: int, track: Track) -> None:
@@ -34,9 +34,9 @@ class Gaps:
         """Nothing of it is wanted any longer."""
         self._wanted.pop(conversation_id, None)
 
-    def look(self, stands: Callable[[Conversation], None]) -> None:
-        """Call this for every conversation of the user."""
-        self._look = stands
+    def look(self, stands: Callable[[Conversation], None], then: Callable[[], None]) -> None:
+        """Call the first for every conversation of the user, then the second."""
+        self._look = stands, then
         self._filled.set()
 
     async def run(self) -> None:
@@ -48,9 +48,10 @@ class Gaps:
             try:
                 if (look := self._look) is not None:
                     async for conversation in self._api.conversations():
-                        look(conversation)
+                        look[0](conversation)
                     if self._look is look:
                         self._look = None
+                        look[1]()
                 for conversation_id, track in list(self._wanted.items()):
                     await self._fill(conversation_id, track)
                 failures = 0

@@ -15,19 +15,15 @@ MAX_CHANGES = 256
 class Track:
     """One conversation."""
 
-    __slots__ = ("_changes", "_lost_changes", "change", "delivered", "id", "known", "read", "seq", "taken")
+    __slots__ = ("_changes", "_lost_changes", "change", "id", "known", "seq", "taken")
 
-    def __init__(self, position: Position, *, given: bool = False) -> None:
-        """It goes on behind this position; the application has given it when it has all up to there."""
+    def __init__(self, position: Position) -> None:
+        """It goes on behind this position."""
         self.seq, self.change, self.id = position.seq, position.change, position.id
         self.known = position.seq
         """The newest message there is, as far as anybody has said."""
         self.taken = position
         """How far the application has come."""
-        self.delivered = position.seq if given else 0
-        """What it has taken is to be acknowledged up to here."""
-        self.read = 0
-        """How far it has said that a person has read."""
         self._changes: dict[int, tuple[int, Message]] = {}
         self._lost_changes = False
 
