@@ -26,8 +26,14 @@ run: install ## Start the service with its own Postgres, Redis, etcd and a sampl
 demo: install ## See it all in under a minute: two replicas, exact ticks, live retuning
 	@$(BIN)/dispatcher demo
 
-test: install ## Run every test, against real servers
-	@$(BIN)/python -m pytest
+WORKERS ?= 2
+
+test: install ## Run every test, against real servers: side by side, then those that measure time, alone
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"; side_by_side=$$?; \
+	[ $$side_by_side -le 1 ] || exit $$side_by_side; \
+	$(BIN)/python -m pytest -m alone; alone=$$?; \
+	[ $$side_by_side -eq 0 ] || echo "There were failures before these, among the tests side by side: see above"; \
+	exit $$((side_by_side || alone))
 
 check: lint types test ## Lint, types and tests: what CI runs
 

@@ -1,8 +1,10 @@
 """Real servers for every test that asks: one Postgres, Redis and etcd a run, a database of its own a test."""
 
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +12,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from dispatcher.embedded.etcd import USUAL_PORT
 from dispatcher.embedded.servers import RunningServers, running_servers
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.migrate import migrate
@@ -19,6 +22,14 @@ TEMPLATE = "template_dispatcher"
 # A shell that starts this run in the background has it ignore Ctrl-C, and every child inherits that: a command that
 # a test interrupts would go on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep every etcd of this run from the usual port: another test's would take it while its holder is stopped."""
+    held = socket.socket()
+    config.add_cleanup(held.close)
+    with suppress(OSError):  # held already: by another program, or by the run whose worker this is
+        held.bind(("127.0.0.1", USUAL_PORT))
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,8 @@ INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
 CHAT_POOL_SIZE = 6
 """For what people ask; one of them writes what they send."""
+SOCKET_POOL_SIZE = 3
+"""For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
 """Paths that want no key. They tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
@@ -181,11 +183,14 @@ async def running(
         arrived: Arrived = {CONSOLE.name: timekeeper.arrived, CHAT.name: chat.keeper.arrived}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
-        api.router.routes[:0] = [ingest_route(ingest), echo_route(ingest)]  # those that are called most
+        api.router.routes[:0] = [
+            ingest_route(ingest),
+            echo_route(ingest, clock.now),
+        ]  # those that are called most
         api.include_router(delivery_routes(api_pool, switches))
         for routes in (message_routes, many_messages_routes, one_message_routes):
             api.include_router(routes(api_pool, recent))
-        api.include_router(move_routes(api_pool, arrived))
+        api.include_router(move_routes(api_pool, arrived, clock.now))
         api.include_router(
             health_routes(
                 identity={"service": settings.service_name, "version": __version__, "replica": replica},
@@ -275,8 +280,11 @@ async def _chatting(
             published = PublishedKeys(settings.token_jwks)
             await stack.enter_async_context(background("token keys", published.run))
             tokens = _tokens(settings, published)
+        socket_pool = await stack.enter_async_context(
+            connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE)
+        )
         live = Live(
-            *(pool, shared.redis, addresses.redis_url),
+            *(socket_pool, shared.redis, addresses.redis_url),
             password=_secret(settings),
             db=settings.redis_db,
             replica=settings.replica,

@@ -52,8 +52,8 @@ class Picture:
         if handle is not None:
             handle(frame)
         elif frame["type"] == "conversation" and "conversation" in frame:
-            seen = self.seen.setdefault(frame["conversation_id"], Seen())
-            seen.begun, seen.seq = True, max(seen.seq, frame["conversation"]["joined_seq"])
+            self.seen.setdefault(frame["conversation_id"], Seen()).begun = True
+            self._begin(frame["conversation"])
         return handle is not None
 
     def _on_hello(self, frame: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ COMMAND = Path(sys.executable).with_name("dispatcher")
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 NOT_YET: tuple[type[Exception], ...] = (*UNAVAILABLE, httpx2.TransportError)
+FIRST_PORT, PORTS_A_WORKER = 20_000, 1000
 
 
 async def eventually(condition: Callable[[], Awaitable[T]], *, seconds: float, what: str) -> T:
@@ -42,10 +45,29 @@ async def eventually(condition: Callable[[], Awaitable[T]], *, seconds: float, w
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port for a process that is started later and again: no other worker of this run gets it meanwhile.
+
+    Nor does the kernel give it away: those that it hands out by itself begin higher, wherever that is not set.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+def _ports_of_this_worker() -> Iterator[int]:
+    first = FIRST_PORT + PORTS_A_WORKER * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    # not from the first one on: another run on this machine may be at that
+    begin = random.SystemRandom().randrange(PORTS_A_WORKER)
+    return cycle([*range(first + begin, first + PORTS_A_WORKER), *range(first, first + begin)])
+
+
+_ports = _ports_of_this_worker()
 
 
 class Replica:
@@ -89,8 +111,11 @@ class Replica:
         path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
         self.environment["APP_DYNAMIC_CONFIG"] = str(path)
 
-    async def launch(self, *arguments: str, console: int | None = None) -> None:
-        """Begin to start it, and do not wait for it. `console`: what its standard output is, instead of a file."""
+    async def launch(self, *arguments: str, console: int | None = None, errors: int | None = None) -> None:
+        """Begin to start it, and do not wait for it.
+
+        `console` and `errors`: what its standard output and standard error are, instead of files.
+        """
         with self.log_path.open("ab") as log, (self.folder / "stdout.log").open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
                 str(COMMAND),
@@ -99,7 +124,7 @@ class Replica:
                 env=self.environment,
                 stdin=DEVNULL,
                 stdout=out if console is None else console,
-                stderr=log,
+                stderr=log if errors is None else errors,
                 start_new_session=True,
             )
 

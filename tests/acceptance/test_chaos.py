@@ -13,6 +13,7 @@ SEED = int(os.environ.get("DISPATCHER_CHAOS_SEED", "37"))
 INTERRUPTING = ("SIGKILL", "SIGSTOP", "Postgres kill -9", "webhook path dead", "receiver fails")
 
 
+@pytest.mark.alone  # the verdict allows each settlement a second
 @pytest.mark.parametrize(("policy", "kinds"), [("retry", tuple(FAULTS)), ("hold", INTERRUPTING)])
 async def test_a_fault_of_each_kind_loses_nothing_and_repeats_only_what_was_in_flight(
     tmp_path: Path, policy: str, kinds: Sequence[str]

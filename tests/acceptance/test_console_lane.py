@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from statistics import median, quantiles
 from typing import Any
@@ -156,22 +157,77 @@ async def test_a_console_that_nobody_reads_blocks_nothing_else_and_loses_nothing
         assert (await blocked.post("/start")).status_code == 200
         (other,) = await cluster.start(1)
         await eventually(lambda: all_decided(cluster), seconds=30, what="the other prints what is left")
-        read = b""
-        os.set_blocking(reading, False)
-        while chunk := _read(reading):
-            read += chunk
-        first = [int(part.split(b"}")[0].split(b",")[0]) for part in read.split(b'"message_id":')[1:]]
-        assert sorted(set(first) | set(printed_ids(other))) == ids, "nothing is lost"
-        assert len(set(first) & set(printed_ids(other))) <= 1, "at most the line that was torn comes twice"
+        first = ids_in(reading)
+        assert sorted({*first, *printed_ids(other)}) == ids, "nothing is lost"
+        assert len({*first} & {*printed_ids(other)}) <= 1, "at most the line that was torn comes twice"
     finally:
         os.close(reading)
 
 
-def _read(descriptor: int) -> bytes:
+def ids_in(reading: int) -> list[int]:
+    """The messages whose lines have begun in this pipe."""
+    read = b""
+    os.set_blocking(reading, False)
+    with suppress(BlockingIOError):
+        while chunk := os.read(reading, 65536):
+            read += chunk
+    return [int(part.split(b"}")[0].split(b",")[0]) for part in read.split(b'"message_id":')[1:]]
+
+
+async def test_an_orderly_stop_of_a_blocked_console_repeats_nothing(cluster: Cluster) -> None:
+    await cluster.configure(echo_timeout=60)
+    blocked = cluster.replica(APP_SERVER_SHUTDOWN_TIMEOUT="3s")
+    reading, writing = os.pipe()
     try:
-        return os.read(descriptor, 65536)
-    except BlockingIOError:
-        return b""
+        await blocked.launch(console=writing)
+        os.close(writing)
+        await blocked.answers()
+        ids = await insert(cluster, 1000, due_in=0, apart=0)
+
+        async def told() -> bool:
+            return bool((await blocked.health())["console"]["status"] == "down")
+
+        await eventually(told, seconds=20, what="its health says that it cannot print")
+        await blocked.terminate()
+        (other,) = await cluster.start(1)
+        await eventually(lambda: all_decided(cluster), seconds=30, what="the other prints what is left")
+        first = ids_in(reading)
+        assert sorted({*first, *printed_ids(other)}) == ids, "nothing is lost"
+        assert len({*first} & {*printed_ids(other)}) <= 1, "at most the line that was torn comes twice"
+    finally:
+        os.close(reading)
+
+
+async def test_a_standard_error_whose_reader_is_gone_ends_nothing(cluster: Cluster) -> None:
+    replica = cluster.replica()
+    reading, writing = os.pipe()
+    await replica.launch(errors=writing)
+    os.close(writing)
+    await replica.answers()
+    os.close(reading)
+    late = await insert(cluster, 20, due_in=-5, apart=0.01)  # the log has something to say
+    later = await insert(cluster, 20, due_in=1, apart=0.01)
+    await eventually(lambda: all_decided(cluster), seconds=25, what="all are settled")
+    assert printed_ids(replica) == late + later
+
+
+async def test_output_and_errors_in_one_blocked_pipe_block_nothing_else(cluster: Cluster) -> None:
+    await cluster.configure(echo_timeout=0.2)
+    replica = cluster.replica()
+    reading, writing = os.pipe()
+    try:
+        await replica.launch(console=writing, errors=writing)
+        os.close(writing)
+        await replica.answers()
+        await insert(cluster, 3000, due_in=-5, apart=0)
+
+        async def told() -> bool:
+            return bool((await replica.health())["console"]["status"] == "down")
+
+        await eventually(told, seconds=15, what="its health says that it cannot print")
+        assert (await replica.get("/sent")).status_code == 200
+    finally:
+        os.close(reading)
 
 
 async def test_a_console_whose_reader_is_gone_is_said_and_another_prints(cluster: Cluster) -> None:

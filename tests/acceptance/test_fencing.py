@@ -17,6 +17,7 @@ ANSWER_SECONDS = 0.7
 LEASE_SECONDS = 3
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("policy", "end"), [("retry", "sent"), ("hold", "uncertain")])
 async def test_a_replica_stopped_past_its_lease_settles_and_sends_nothing_more_of_it(
     cluster: Cluster, receiver: Receiver, policy: str, end: str

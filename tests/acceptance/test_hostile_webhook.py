@@ -53,6 +53,7 @@ async def hostile(cluster: Cluster, receiver: Receiver) -> Cluster:
     return cluster
 
 
+@pytest.mark.alone
 async def test_each_answer_has_its_documented_outcome_and_delays_no_other(
     hostile: Cluster, receiver: Receiver
 ) -> None:

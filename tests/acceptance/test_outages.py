@@ -108,6 +108,7 @@ async def test_redis_stopped_flushed_and_restarted(own_cluster: Cluster, receive
         await says(replica, "healthy")
 
 
+@pytest.mark.alone
 async def test_a_frozen_redis_holds_nobody_up(own_cluster: Cluster, receiver: Receiver) -> None:
     cluster, redis = own_cluster, running(own_cluster.servers.redis)
     first, _ = await under_load(cluster, receiver)
@@ -213,6 +214,7 @@ async def test_postgres_restarted(own_cluster: Cluster, receiver: Receiver, *, k
     assert receiver.repeated == {}
 
 
+@pytest.mark.alone
 async def test_a_frozen_postgres_holds_no_caller_up(own_cluster: Cluster, receiver: Receiver) -> None:
     cluster, postgres = own_cluster, running(own_cluster.servers.postgres)
     first, _ = await under_load(cluster, receiver)

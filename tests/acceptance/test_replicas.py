@@ -4,6 +4,7 @@ import asyncio
 import os
 from datetime import timedelta
 
+import pytest
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.receiver import Answer, Receiver
 from tests.acceptance.replica import eventually
@@ -13,6 +14,7 @@ INTERVAL = timedelta(milliseconds=200)
 RATE = 5
 
 
+@pytest.mark.alone
 async def test_an_exact_rate_over_three_replicas_each_message_once_on_the_grid(
     cluster: Cluster, receiver: Receiver
 ) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import httpx2
 from fastapi import FastAPI
 
+from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
@@ -33,8 +34,8 @@ async def running_api(pool: Pool, arrived: Arrived | None = None) -> AsyncIterat
     handle_errors(app)
     app.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
     app.add_middleware(Correlation)
-    app.router.routes += [ingest_route(ingest), echo_route(ingest)]
-    app.include_router(move_routes(pool, arrived or {}))
+    app.router.routes += [ingest_route(ingest), echo_route(ingest, utc_now)]
+    app.include_router(move_routes(pool, arrived or {}, utc_now))
     async with (
         background("ingest", ingest.run),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client,

@@ -82,7 +82,7 @@ TABLE = {
 
 @pytest.fixture(scope="module")
 async def replica(servers: RunningServers, template: str) -> AsyncIterator[Replica]:
-    name = "chat_access"
+    name = f"chat_access_{uuid4().hex[:12]}"
     await administer(servers, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
     at = servers.addresses
     assert at.redis_addr is not None

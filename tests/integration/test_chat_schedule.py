@@ -15,7 +15,7 @@ from dispatcher.chat.history import newest
 from dispatcher.chat.schedule import LANE, TOLERANCE, due, is_later, schedule
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundError
 
@@ -51,9 +51,13 @@ async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
     tried = [
         outcome
         for _ in range(3)
-        for outcome in await channel.deliver_batch([await envelope(talk.pool, id_) for id_ in ids], seconds=5)
+        for outcome in await channel.deliver_batch(
+            [await envelope(talk.pool, id_) for id_ in ids], until=elapsed() + 5
+        )
     ]
     assert all(isinstance(outcome, Delivered) for outcome in tried)
+    late = await channel.deliver_batch([await envelope(talk.pool, waiting.message_id)], until=elapsed() - 1)
+    assert late == [None], "no attempt at all"
     page = await newest(talk.pool, await find_seat(talk.pool, pair, "bob"), limit=9)
     assert [message.content for message in page.messages] == ["Happy birthday", "x", "x"]
     assert {outcome.receipt_id for outcome in tried if isinstance(outcome, Delivered)} == {
@@ -73,7 +77,7 @@ async def test_what_can_no_longer_be_sent_is_rejected(talk: Talk) -> None:
         )
     ]
     outcomes = await channel.deliver_batch(
-        [await envelope(talk.pool, waiting.message_id), *by_hand], seconds=5
+        [await envelope(talk.pool, waiting.message_id), *by_hand], until=elapsed() + 5
     )
     assert all(isinstance(outcome, Rejected) for outcome in outcomes)
     assert isinstance(outcomes[0], Rejected)

@@ -67,7 +67,7 @@ def delivered(outcomes: list[Outcome | None]) -> list[int]:
 async def print_all(
     channel: ConsoleChannel, envelopes: list[Envelope], seconds: float
 ) -> list[Outcome | None]:
-    return list(await channel.deliver_batch(envelopes, seconds=seconds))
+    return list(await channel.deliver_batch(envelopes, until=elapsed() + seconds))
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -412,3 +412,30 @@ async def test_a_closed_standard_output_is_a_problem_and_no_error() -> None:
     with printing(None) as channel:
         assert channel.problem == "standard output is closed"
         assert await print_all(channel, messages(2), 5) == [None, None]
+
+
+async def test_nothing_is_begun_when_no_time_is_left() -> None:
+    reading, writing = os.pipe()
+    channel = ConsoleChannel(ConsoleOutput(writing), line=plain_line, now=utc_now)
+    assert await channel.deliver_batch(messages(1), until=elapsed() - 5) == [None]
+    channel.close()
+    os.close(writing)
+    assert os.read(reading, 1000) == b""
+    os.close(reading)
+
+
+async def test_when_it_is_given_up_what_waits_for_room_ends_at_once() -> None:
+    reading, writing = os.pipe()
+    channel = ConsoleChannel(ConsoleOutput(writing), line=plain_line, now=utc_now)
+    many = messages(5000)
+    waiting = asyncio.create_task(print_all(channel, many, seconds=600))
+    behind = asyncio.create_task(print_all(channel, many, seconds=600))
+    await until(lambda: channel.problem is not None)
+    channel.give_up()
+    first, second = await waiting, await behind
+    assert delivered(first) == list(range(len(delivered(first))))
+    assert first[-1] is None
+    assert set(second) == {None}
+    channel.close()
+    os.close(writing)
+    os.close(reading)

@@ -140,6 +140,7 @@ async def read(addresses: Addresses) -> tuple[str, str, str]:
     return row, cached, etcdctl(addresses, "get", "/kept", "--print-value-only").strip()
 
 
+@pytest.mark.alone
 async def test_a_second_start_is_quick_and_finds_the_data_of_all_three(data_dir: Path) -> None:
     async with embedded_servers(data_dir, **ALL) as first:
         await write(first, "one")

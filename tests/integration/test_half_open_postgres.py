@@ -13,6 +13,7 @@ SECONDS = 2.0
 CONNECTIONS = 4
 
 
+@pytest.mark.alone
 async def test_dead_connections_cost_one_timeout_and_are_replaced(
     db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

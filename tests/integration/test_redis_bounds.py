@@ -19,6 +19,8 @@ from dispatcher.messages.recent import RecentSent
 BOUND = 0.4
 AT_ONCE = 0.05
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[BoundedRedis]:

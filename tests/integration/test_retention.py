@@ -129,6 +129,7 @@ async def test_drops_what_is_too_old_and_nothing_else(pool: Pool) -> None:
     assert await drop_days(pool, keep=A_WEEK) == []
 
 
+@pytest.mark.alone
 async def test_a_long_reader_puts_a_drop_off_and_nobody_waits_longer_than_the_lock(pool: Pool) -> None:
     (message,) = await claimed(pool, 1)
     (old,) = [await add_day(pool, p, await today(pool) - timedelta(days=9)) for p in KEPT_BY_DAY[:1]]
@@ -146,6 +147,7 @@ async def test_a_long_reader_puts_a_drop_off_and_nobody_waits_longer_than_the_lo
     assert await states(pool) == {"sent": 1}
 
 
+@pytest.mark.alone
 async def test_many_old_days_under_a_long_reader_make_the_others_wait_once(pool: Pool) -> None:
     now = await today(pool)
     old = [await add_day(pool, "messages_sent", now - timedelta(days=days)) for days in range(20, 9, -1)]

@@ -9,6 +9,7 @@ from tests.integration.timed import TimedCluster, put_timed
 
 from dispatcher.channels.contract import Retry
 from dispatcher.delivery import pace, schedule
+from dispatcher.delivery.timekeeper import HEAD_SECONDS
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool
 
@@ -156,6 +157,98 @@ async def test_what_fell_due_while_nobody_ran_goes_out_oldest_first(cluster: Tim
         await until_true(lambda: all_sent(cluster.pool))
     assert one.console.ids == ids
     assert min(one.console.late()) > 3500
+
+
+async def test_a_stop_gives_back_what_is_held_though_the_console_is_blocked(
+    pool: Pool, redis_url: str
+) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_workers=1, echo_batch_size=1, echo_timeout=30)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) == 1)
+        await put_timed(pool, 3, due_in=0.3)
+        await until(lambda: one.timekeeper.held == 3)
+        one.timekeeper.stop()
+        await until_true(lambda: all_are(pool, "pending"), seconds=5)
+    assert await pool.fetchval("SELECT max(attempt_count) FROM messages") == 0
+
+
+async def test_after_a_failure_nothing_is_begun_for_the_backoff(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_backoff_base=600, echo_backoff_cap=600, echo_batch_size=1)
+    async with cluster.replica("a") as one:
+        one.console.failure = Retry("torn", maybe_delivered=True)
+        ids = await put_timed(pool, 5, due_in=0.4, apart=0.03)
+        await until_true(lambda: all_are(pool, "pending"))
+        async with cluster.replica("b") as other:
+            await until(lambda: sorted(other.console.ids) == ids)
+        assert len(one.console.batches) == 1
+
+
+async def test_what_postgres_refuses_to_take_back_ends_no_attempt(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_workers=2, echo_batch_size=1)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        (begun,) = await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) == 1)
+        (held,) = await put_timed(pool, 1, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 1)
+        await pool.execute(  # by hand, and by mistake
+            "INSERT INTO messages (id, lane, recipient_phone, content) VALUES ($1, 'other', 'x', 'x')", held
+        )
+        one.console.problem = "blocked for a moment"
+        await until(lambda: one.timekeeper.held == 0)
+        one.console.gate.set()
+        await until(lambda: one.console.ids == [begun])
+
+
+async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:
+    pool = cluster.pool
+    async with cluster.replica("a") as one:
+        await put_timed(pool, 1)
+        await until(lambda: len(one.console.ids) == 1)
+        began = elapsed()
+        await until(lambda: elapsed() > began + HEAD_SECONDS)  # the next search is one from the head
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM schedules WHERE lane = 'console' FOR UPDATE")
+            await put_timed(pool, 1)
+            began = elapsed()
+            await until(lambda: elapsed() > began + 1)
+        await until(lambda: len(one.console.ids) == 2)
+        await put_timed(pool, 1, due_in=-60)  # where rescue and release put it
+        await until(lambda: len(one.console.ids) == 3, seconds=5)
+
+
+async def test_one_reserved_message_that_cannot_go_back_keeps_no_other_from_it(
+    pool: Pool, redis_url: str
+) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold")
+    async with cluster.replica("a") as one:
+        ids = await put_timed(pool, 2, due_in=0.45)
+        await until(lambda: one.timekeeper.held == 2)
+        await pool.execute(
+            "UPDATE messages SET leased_until = now() - interval '1 second' WHERE state = 'sending'"
+        )
+        await pool.execute(  # by hand, and by mistake
+            "INSERT INTO messages (id, lane, recipient_phone, content) VALUES ($1, 'other', 'x', 'x')", ids[0]
+        )
+        await one.rescuer.rescue_once()
+        assert await pool.fetchval("SELECT array_agg(id) FROM messages_sending") == ids[:1]
+
+
+async def test_a_replica_that_starts_after_a_jump_leaves_leases_alone(
+    wall_clock: "WallClock", cluster: TimedCluster
+) -> None:
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        ids = await put_timed(cluster.pool, 3)
+        await until(lambda: sum(one.console.batches) == 3)  # being printed
+        await wall_clock.jump(timedelta(hours=1))
+        async with cluster.replica("b") as other:
+            await other.rescuer.rescue_once()
+            one.console.gate.set()
+            await until_true(lambda: all_sent(cluster.pool))
+            assert sorted(one.console.ids + other.console.ids) == ids
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
+from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background, draining
@@ -31,23 +32,26 @@ class KeepingConsole:
         self.given = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gave_up = asyncio.Event()
         self.failure: Outcome | None = None
 
-    async def deliver_batch(
-        self, envelopes: Sequence[Envelope], *, seconds: float
-    ) -> Sequence[Outcome | None]:
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         self.batches.append(len(envelopes))
         self.given.set()
-        try:
-            async with asyncio.timeout(seconds):
-                await self.gate.wait()
-        except TimeoutError:
+        waits = [asyncio.create_task(event.wait()) for event in (self.gate, self.gave_up)]
+        await asyncio.wait(waits, timeout=max(0, until - elapsed()), return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not self.gate.is_set() or until <= elapsed():
             return [None] * len(envelopes)
         if self.failure is not None:
             return [self.failure] * len(envelopes)
         at = self._clock.now()
         self.printed += [(envelope, at) for envelope in envelopes]
         return [Delivered(at) for _ in envelopes]
+
+    def give_up(self) -> None:
+        self.gave_up.set()
 
     @property
     def ids(self) -> list[int]:

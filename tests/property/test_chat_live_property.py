@@ -279,7 +279,7 @@ def test_snapshot_and_what_is_pushed_are_a_fresh_snapshot(db_url: str, redis_url
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, Phase.shrink],
+            phases=[Phase.generate],
         )
         @given(st.lists(STEPS, min_size=10, max_size=60))
         def examples(steps: list[tuple[str, int, int, int]]) -> None:

@@ -130,3 +130,8 @@ def test_any_text_is_understood_or_refused_in_words(text: str) -> None:
     assume(not text[:4].isdigit())
     with pytest.raises(ValueError, match=r"is not a time|has no zone|neither|names a zone|%2B"):
         understood(text, NOW)
+
+
+def test_a_long_text_costs_no_more_than_a_short_one() -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        understood("a/" * 10_000_000 + "!", NOW)

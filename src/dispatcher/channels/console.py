@@ -8,7 +8,7 @@ from datetime import datetime
 from dispatcher.channels.console_line import Line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
-from dispatcher.kernel.clock import pause
+from dispatcher.kernel.clock import elapsed, pause
 
 CHUNK_BYTES = select.PIPE_BUF
 """A pipe takes so much whole or not at all, and never mixes it with what others write."""
@@ -26,35 +26,52 @@ class ConsoleChannel:
         self._line = line
         self._now = now
         self._turn = asyncio.Lock()
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._given_up = False
 
     @property
     def problem(self) -> str | None:
         """Why nothing can be printed at the moment, for people."""
         return self._output.problem
 
-    async def deliver_batch(
-        self, envelopes: Sequence[Envelope], *, seconds: float
-    ) -> Sequence[Outcome | None]:
-        """Print these, in this order; None for what has not begun to be printed after `seconds`, or cannot be.
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
+        """Print these, in this order; None for what has not begun to be printed at that moment, or cannot be.
 
         A cancellation ends it wherever it is: a line that was begun is ended before the next one.
         """
         outcomes: list[Outcome | None] = [None] * len(envelopes)
+        deadline = asyncio.timeout(0 if self._given_up else until - elapsed())
+        self._deadlines.add(deadline)
         try:
-            async with asyncio.timeout(seconds), self._turn:
-                await self._print(envelopes, outcomes)
+            async with deadline, self._turn:
+                await self._print(envelopes, outcomes, until)
         except TimeoutError:
             pass
+        finally:
+            self._deadlines.discard(deadline)
         return outcomes
+
+    def give_up(self) -> None:
+        """Let batches end now that wait for room or for their turn; what has room is still printed."""
+        self._given_up = True
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     def close(self) -> None:
         """Wait for nothing. No `deliver_batch` is under way when this is called."""
         self._output.close()
 
-    async def _print(self, envelopes: Sequence[Envelope], outcomes: list[Outcome | None]) -> None:
+    async def _print(
+        self, envelopes: Sequence[Envelope], outcomes: list[Outcome | None], until: float
+    ) -> None:
         place = 0
         while place < len(envelopes):
             await self._output.room()
+            # The loop's own deadline is only seen by what waits, and its clock stands still in a suspended machine.
+            if elapsed() >= until:
+                return
             printed = await self._print_some(envelopes, place, outcomes)
             if printed is None:
                 return

@@ -87,12 +87,14 @@ class BatchChannel(Protocol):
         """Why it takes nothing at the moment, for people; None when it does. Cheap: it is asked many times a second."""
         ...
 
-    async def deliver_batch(
-        self, envelopes: Sequence[Envelope], *, seconds: float
-    ) -> Sequence[Outcome | None]:
-        """Try once to deliver these, in this order, within `seconds` for all of them.
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
+        """Try once to deliver these, in this order; begin nothing after `until`, of `kernel.clock.elapsed`.
 
         An outcome for each; None for one of which nothing has left yet: that was no attempt. Batches that are given
         while an earlier one is under way are delivered after it. Never raises for what the other side does.
         """
+        ...
+
+    def give_up(self) -> None:
+        """Let the batches under way, and any that come, end as at their deadline; what can go out at once still may."""
         ...

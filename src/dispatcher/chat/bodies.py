@@ -73,7 +73,7 @@ class MemberChange(_Body):
 class ConversationChange(_Body):
     """What is to be different of a conversation, for the one who asks."""
 
-    muted: bool
+    muted: bool = Field(strict=True)
 
 
 class NewMessage(_Body):
@@ -90,8 +90,10 @@ class NewMessage(_Body):
 
     sender_id: UserId | None = Field(default=None, description="You; the operator names whom it is sent for.")
     receiver_id: UserId | None = Field(default=None, description="Another user.")
-    group_id: ConversationId | None = Field(default=None, description="Or a group.")
-    conversation_id: ConversationId | None = Field(default=None, description="Or any conversation by its id.")
+    group_id: ConversationId | None = Field(default=None, strict=True, description="Or a group.")
+    conversation_id: ConversationId | None = Field(
+        default=None, strict=True, description="Or any conversation by its id."
+    )
     content: Content
     client_id: ClientId | None = Field(
         default=None, description="Your own id for it. Sent again within 24 hours, it is the same message."
@@ -119,4 +121,4 @@ class Edit(_Body):
 class Seen(_Body):
     """How far."""
 
-    seq: int = Field(ge=0, lt=2**63, description="All messages up to this `seq`.", examples=[17])
+    seq: int = Field(strict=True, ge=0, lt=2**63, description="All messages up to this `seq`.", examples=[17])

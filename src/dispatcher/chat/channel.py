@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
 from dispatcher.chat.schedule import due
 from dispatcher.chat.send import Sender
+from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.errors import DispatcherError, UnavailableError
 
 
@@ -17,9 +18,15 @@ class ConversationChannel:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    async def deliver_batch(self, envelopes: Sequence[Envelope], *, seconds: float) -> Sequence[Outcome]:
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         """Send these, in this order; an outcome for each."""
+        seconds = until - elapsed()
+        if seconds <= 0:
+            return [None] * len(envelopes)
         return await asyncio.gather(*(self._deliver(one, seconds) for one in envelopes))
+
+    def give_up(self) -> None:
+        """Nothing: the sender answers within seconds, whatever Postgres does."""
 
     async def _deliver(self, envelope: Envelope, seconds: float) -> Outcome:
         new = due(envelope.message_id, envelope.recipient, envelope.content)

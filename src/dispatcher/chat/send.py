@@ -44,10 +44,12 @@ WITH given AS (
     FROM given
     LEFT JOIN conversations c ON c.id = given.conversation_id AND coalesce(c.kind = given.kind, true)
     LEFT JOIN members m ON m.conversation_id = c.id AND m.user_id = given.sender_id
-    LEFT JOIN chat_messages earlier
-        ON earlier.conversation_id = c.id AND earlier.sender_id = given.sender_id
-        AND earlier.client_id = given.client_id
-        AND earlier.id >= floor(extract(epoch FROM now() - $7::interval) * 1000)::bigint << {SHIFT}
+    LEFT JOIN LATERAL (
+        SELECT id FROM chat_messages
+        WHERE conversation_id = c.id AND sender_id = given.sender_id AND client_id = given.client_id
+          AND id >= floor(extract(epoch FROM now() - $7::interval) * 1000)::bigint << {SHIFT}
+        LIMIT 1
+    ) earlier ON true
 ), fresh AS (
     SELECT *, row_number() OVER (PARTITION BY conversation_id ORDER BY no) AS nth,
            row_number() OVER (PARTITION BY conversation_id, sender_id ORDER BY no) AS own_nth

@@ -53,17 +53,13 @@ class Agenda:
 
     def take_due(self, now: datetime, limit: int) -> list[Held]:
         """Take out what is due, the oldest first, at most `limit`."""
-        return self._take(0, min(self.due(now), limit))
-
-    def take_later(self, than: datetime) -> list[Held]:
-        """Take out what is due later than this."""
-        return self._take(self.due(than), len(self._held))
+        return self._take(min(self.due(now), limit))
 
     def take_all(self) -> list[Held]:
         """Take out everything."""
-        return self._take(0, len(self._held))
+        return self._take(len(self._held))
 
-    def _take(self, start: int, end: int) -> list[Held]:
-        taken = self._held[start:end]
-        del self._held[start:end]
+    def _take(self, count: int) -> list[Held]:
+        taken = self._held[:count]
+        del self._held[:count]
         return taken

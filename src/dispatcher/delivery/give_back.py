@@ -12,9 +12,14 @@ from dispatcher.messages.release import release
 
 log = structlog.get_logger()
 
+SAID_IDS = 10
+
 
 async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:
-    """Release them, while their leases last: nobody else knows that they were not sent. Then the rescuer does."""
+    """Release them, while their leases last: nobody else knows that they were not sent. Then the rescuer does.
+
+    Raises nothing: whoever gives something back has attempts under way that must not end by it.
+    """
     failures = 0
     while True:
         try:
@@ -28,5 +33,8 @@ async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:
                 )
                 return
             await pause(wait)
+        except Exception:
+            log.exception("release_broke", message_ids=[message.id for message in messages][:SAID_IDS])
+            return
         else:
             return

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from dispatcher.channels.contract import Envelope, Outcome
 from dispatcher.delivery.lane import ChannelPool, Lane
+from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.live import Live
 from dispatcher.live_config.model import LiveConfig
 
@@ -22,15 +23,21 @@ class OneByOne:
         """None: what is wrong with a target is found out by trying."""
         return None
 
-    async def deliver_batch(
-        self, envelopes: Sequence[Envelope], *, seconds: float
-    ) -> Sequence[Outcome | None]:
+    async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         """An outcome for each."""
-        config = self._live.value
+        config, seconds = self._live.value, until - elapsed()
+        if seconds <= 0:
+            return [None] * len(envelopes)
         borrowed = self._channels.borrow(config, self._lane.terms(config))
         try:
-            return await asyncio.gather(
-                *(borrowed.channel.deliver(envelope, seconds=seconds) for envelope in envelopes)
-            )
+            async with asyncio.TaskGroup() as attempts:
+                tasks = [
+                    attempts.create_task(borrowed.channel.deliver(envelope, seconds=seconds))
+                    for envelope in envelopes
+                ]
+            return [task.result() for task in tasks]
         finally:
             await self._channels.give_back(borrowed)
+
+    def give_up(self) -> None:
+        """Nothing: what has begun is with the other side, and ends by its own deadline."""

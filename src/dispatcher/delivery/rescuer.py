@@ -1,12 +1,12 @@
 """The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import asyncpg
 import structlog
 
 from dispatcher.delivery import receipts
+from dispatcher.delivery.by_halves import by_halves
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.database_clock import DatabaseClock
@@ -20,7 +20,6 @@ from dispatcher.messages.rescue import (
     EVER,
     VISIBLE_AFTER,
     ExpiredLease,
-    Receipt,
     expired,
     rescue,
     verdict,
@@ -57,7 +56,9 @@ class Rescuer:
         self._replica = replica
         self._longest_lease = longest_lease
         self._clock = DatabaseClock()
+        self._longest = 0.0
         self._no_verdict_before = 0.0
+        self._settled_in_at: float | None = None
         self._silent_since: float | None = None
         self._none_at: float | None = None
         self._whole_again_at = 0.0
@@ -78,7 +79,16 @@ class Rescuer:
                 await pause(EVERY_SECONDS if not failures else backoff.delay(failures, base=1.0, cap=5.0))
 
     def _unseen(self, now: float) -> timedelta:
-        """How far back to look; now and then all the way, for what somebody changed by hand."""
+        """How far back to look; now and then all the way, for what somebody changed by hand.
+
+        Not so soon after a start: what seems to have expired long ago may be a lease that runs still, if Postgres's clock
+        was set forward while nobody here looked.
+        """
+        self._longest = max(self._longest, self._longest_lease(self._live.value))
+        if self._settled_in_at is None:
+            self._settled_in_at = now + self._longest
+        if now < self._settled_in_at:
+            return timedelta(seconds=self._longest)
         if self._none_at is None or now >= self._whole_again_at:
             self._whole_again_at = now + WHOLE_EVERY_SECONDS
             return EVER
@@ -94,11 +104,17 @@ class Rescuer:
             self._silent_since, self._none_at = None, began
             return 0
         reserved = [lease for lease in leases if lease.reserved]
+        begun = [lease for lease in leases if not lease.reserved]
+        await by_halves(self._release, reserved, refused=_say_refused)
+        judged = await self._judge(begun) if begun else 0
+        return len(reserved) + judged
+
+    async def _release(self, reserved: Sequence[ExpiredLease]) -> None:
         if reserved:
             await release_reserved(self._pool, reserved)
-            leases = [lease for lease in leases if not lease.reserved]
-            if not leases:
-                return len(reserved)
+
+    async def _judge(self, leases: Sequence[ExpiredLease]) -> int:
+        """Give them their verdicts, unless Redis must be waited for. How many."""
         # no transaction is open while Redis is asked; the write is fenced by each lease's id instead
         found = await receipts.find(self._redis, leases)
         if found is None:
@@ -108,17 +124,22 @@ class Rescuer:
             found = {}
         else:
             self._silent_since = None
-        config = self._live.value
-        states = [
-            verdict(
-                lease,
-                found.get(lease.message_id),
-                on_uncertain=config.on_uncertain,
-                max_attempts=config.max_attempts,
-            )
-            for lease in leases
-        ]
-        rescued = await self._rescue(leases, states, found)
+        receipts_found, config = found, self._live.value
+        rescued: dict[int, State] = {}
+
+        async def write(some: Sequence[ExpiredLease]) -> None:
+            states = [
+                verdict(
+                    lease,
+                    receipts_found.get(lease.message_id),
+                    on_uncertain=config.on_uncertain,
+                    max_attempts=config.max_attempts,
+                )
+                for lease in some
+            ]
+            rescued.update(await rescue(self._pool, some, states, receipts_found, replica=self._replica))
+
+        await by_halves(write, leases, refused=_say_refused)
         for message_id, state in rescued.items():
             log.warning(
                 "message_rescued", message_id=message_id, then=state.value, policy=config.on_uncertain
@@ -133,24 +154,13 @@ class Rescuer:
         ended = elapsed()
         jumped = self._clock.observe(now, began=began, ended=ended)
         if jumped > 0:
-            wait = self._longest_lease(self._live.value)
-            self._no_verdict_before = ended + wait
-            log.warning("rescuer_waits_for_leases", clock_jumped=round(jumped, 3), seconds=wait)
+            self._no_verdict_before = ended + self._longest
+            log.warning("rescuer_waits_for_leases", clock_jumped=round(jumped, 3), seconds=self._longest)
         if ended >= self._no_verdict_before:
             return False
         self._none_at = None  # then look all the way back: they seem to have expired long ago
         return True
 
-    async def _rescue(
-        self, leases: Sequence[ExpiredLease], states: Sequence[State], found: Mapping[int, Receipt]
-    ) -> dict[int, State]:
-        """One message that Postgres refuses to move must not keep all the others from being rescued."""
-        try:
-            return await rescue(self._pool, leases, states, found, replica=self._replica)
-        except asyncpg.IntegrityConstraintViolationError as error:
-            if len(leases) == 1:
-                log.warning("rescue_refused", message_id=leases[0].message_id, error=str(error))
-                return {}
-        middle = len(leases) // 2
-        first = await self._rescue(leases[:middle], states[:middle], found)
-        return first | await self._rescue(leases[middle:], states[middle:], found)
+
+def _say_refused(lease: ExpiredLease, error: Exception) -> None:
+    log.warning("rescue_refused", message_id=lease.message_id, error=str(error))

@@ -18,7 +18,7 @@ from dispatcher.delivery.settler import Settler
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.database_clock import DatabaseClock
-from dispatcher.kernel.db import UNAVAILABLE, Pool
+from dispatcher.kernel.db import Pool
 from dispatcher.messages.begin import begin
 from dispatcher.messages.settle import Settlement
 from dispatcher.messages.table import State
@@ -33,15 +33,24 @@ class Sender:
     """Sends for one lane. Batches are handed to the channel in the order in which they are given."""
 
     def __init__(
-        self, pool: Pool, settler: Settler, channel: BatchChannel, clock: DatabaseClock, *, lane: str
+        self,
+        pool: Pool,
+        settler: Settler,
+        channel: BatchChannel,
+        clock: DatabaseClock,
+        *,
+        lane: str,
+        ended: asyncio.Event,
     ) -> None:
+        """`ended` is set whenever a batch has ended."""
         self._pool = pool
         self._settler = settler
         self._channel = channel
         self._clock = clock
         self._lateness = Lateness(lane)
+        self._ended = ended
         self._unsettled = 0
-        self._changed = asyncio.Event()
+        self._all_settled = asyncio.Event()
         self._failures = 0
         self._rest_until = 0.0
         self.busy = 0
@@ -54,16 +63,11 @@ class Sender:
         """Whether attempts have failed so recently that none should begin."""
         return elapsed() < self._rest_until
 
-    async def one_free(self) -> None:
-        """Wait until a batch has ended."""
-        self._changed.clear()
-        await self._changed.wait()
-
     async def all_settled(self) -> None:
         """Wait until every result is written, or its lease found lost."""
         while self._unsettled:
-            self._changed.clear()
-            await self._changed.wait()
+            self._all_settled.clear()
+            await self._all_settled.wait()
 
     async def send(self, due: Sequence[Held], group: asyncio.TaskGroup) -> None:
         """Begin a batch; it ends in a task of the group."""
@@ -73,7 +77,7 @@ class Sender:
             left = held.message.lease.ends - elapsed() - SETTLE_SECONDS
             (ready if left >= LEAST_SECONDS else too_old).append(held)
         if too_old:
-            await give_back(self._pool, [held.message for held in too_old])
+            group.create_task(give_back(self._pool, [held.message for held in too_old]))
         if any(held.message.reserved for held in ready):
             ready = await self._begun(ready)
         if ready:
@@ -85,7 +89,7 @@ class Sender:
         reserved = [held.message for held in batch if held.message.reserved]
         try:
             ids = await begin(self._pool, reserved)
-        except UNAVAILABLE as error:
+        except Exception as error:  # noqa: BLE001 - as in give_back: attempts are under way
             log.warning("begin_failed", messages=len(reserved), error=str(error) or type(error).__name__)
             await give_back(self._pool, reserved)
             ids = set()
@@ -99,7 +103,7 @@ class Sender:
             log.exception("batch_broke", messages=[held.message.id for held in batch][:10])
         finally:
             self.busy -= 1
-            self._changed.set()
+            self._ended.set()
 
     async def _attempt(self, batch: Sequence[Held], terms: Terms) -> None:
         correlation_id = uuid4().hex
@@ -107,11 +111,10 @@ class Sender:
             Envelope(m.id, m.recipient, m.content, m.attempt, correlation_id, m.deliver_at)
             for m in (held.message for held in batch)
         ]
-        lease_left = min(held.message.lease.ends for held in batch) - elapsed() - SETTLE_SECONDS
+        settled_from = min(held.message.lease.ends for held in batch) - SETTLE_SECONDS
+        until = min(elapsed() + terms.attempt_seconds, settled_from)
         started_at, began = self._clock.now(), perf_counter()
-        outcomes = await self._channel.deliver_batch(
-            envelopes, seconds=min(terms.attempt_seconds, lease_left)
-        )
+        outcomes = await self._channel.deliver_batch(envelopes, until=until)
         timing = Timing(started_at, perf_counter() - began, None)
         untouched = []
         for held, outcome in zip(batch, outcomes, strict=True):
@@ -127,19 +130,20 @@ class Sender:
         result = conclude(held.message, outcome, timing, held.terms, jitter=random.random)
         if held.terms.keeps_time:
             result.retry_in = None
+        self._unsettled += 1
+        room = self._settler.submit(result, self)
         if isinstance(outcome, Delivered):
             self._lateness.printed(held.message.deliver_at, outcome.at)
         else:
             self._say_failed(result, outcome)
-        self._unsettled += 1
-        return self._settler.submit(result, self)
+        return room
 
     def settled(self, result: Settlement, *, kept: bool) -> None:
         """The settler has written the result, or found its lease lost."""
         self.sent += kept and result.state is State.SENT
         self._unsettled -= 1
         if not self._unsettled:
-            self._changed.set()
+            self._all_settled.set()
 
     def _rest(self, outcomes: Sequence[Outcome | None], terms: Terms) -> None:
         """After a failure leave the channel alone for a while that doubles with each further one."""

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-import asyncpg
 import structlog
 
 from dispatcher.delivery import receipts
+from dispatcher.delivery.by_halves import REFUSED
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import pause
 from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
@@ -24,16 +24,6 @@ log = structlog.get_logger()
 BATCH = 1000
 BACKLOG = 4 * BATCH
 """Settlements that may wait; beyond it attempts wait too, so that a slow Postgres slows the sending down."""
-
-
-REFUSED: tuple[type[Exception], ...] = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.CardinalityViolationError,
-    asyncpg.PLPGSQLError,  # a trigger that somebody put on the table
-    ValueError,  # asyncpg's own, for an argument that it cannot encode
-)
-"""A result itself is at fault: it would be refused again."""
 
 
 class Settled(Protocol):

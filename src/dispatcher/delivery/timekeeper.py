@@ -15,7 +15,7 @@ import structlog
 from dispatcher.channels.contract import BatchChannel
 from dispatcher.delivery import schedule
 from dispatcher.delivery.agenda import Agenda, Held
-from dispatcher.delivery.claim_size import CLAIM_AT_MOST, next_claim_size
+from dispatcher.delivery.claim_size import CLAIM_AT_MOST
 from dispatcher.delivery.give_back import give_back
 from dispatcher.delivery.lane import Lane, Terms
 from dispatcher.delivery.sender import Sender
@@ -41,6 +41,8 @@ POLL_SECONDS = 0.1
 """How late a message can be that somebody else put in for a time as near as this."""
 RECENT_SECONDS = 2.0
 """Each look goes back this far, for what came in behind the claims made so far."""
+HEAD_SECONDS = 1.0
+"""How often it goes all the way back at least: what was given back late, or rescued, is due by now."""
 HELD_AT_MOST = 20_000
 BROKEN_SECONDS = 1.0
 
@@ -59,7 +61,7 @@ class TimekeeperParts:
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
     poll_seconds: float = POLL_SECONDS
-    frontier: Frontier = field(default_factory=Frontier)
+    frontier: Frontier = field(default_factory=lambda: Frontier(longest_wait_seconds=HEAD_SECONDS))
 
     def terms(self) -> Terms:
         """The lane's terms at this moment."""
@@ -72,12 +74,13 @@ class Timekeeper:
     def __init__(self, parts: TimekeeperParts) -> None:
         self._parts = parts
         self._agenda = Agenda()
-        self._sender = Sender(parts.pool, parts.settler, parts.channel, parts.clock, lane=parts.lane.name)
         self._look_now = asyncio.Event()
         self._send_now = asyncio.Event()
-        self._worked_off = asyncio.Event()
+        self._sender = Sender(
+            parts.pool, parts.settler, parts.channel, parts.clock, lane=parts.lane.name, ended=self._send_now
+        )
+        self._behind = False
         self._stopping = False
-        self._claim_size = 0
         parts.tuner.signal(self._look_now)
 
     @property
@@ -97,17 +100,18 @@ class Timekeeper:
     def stop(self) -> None:
         """Claim nothing more; `run` returns when what is being sent is settled and all else is given back."""
         self._stopping = True
-        for event in (self._look_now, self._send_now, self._worked_off):
-            event.set()
+        self._parts.channel.give_up()
+        self._look_now.set()
+        self._send_now.set()
 
     async def run(self) -> None:
         """Keep the lane until `stop`, through any outage of Postgres."""
         async with asyncio.TaskGroup() as group:
-            claiming = group.create_task(self._claim())
+            claiming = group.create_task(self._claim(group))
             group.create_task(self._send(group, claiming))
         await self._sender.all_settled()
 
-    async def _claim(self) -> None:
+    async def _claim(self, group: asyncio.TaskGroup) -> None:
         failures = 0
         clock_set = False
         while not self._stopping:
@@ -116,7 +120,7 @@ class Timekeeper:
                 if not clock_set:
                     await self._parts.clock.set(self._parts.pool)
                     clock_set = True
-                found_all = await self._look()
+                found_all = await self._look(group)
                 failures = 0
             except NOT_NOW as error:
                 failures += 1
@@ -136,25 +140,24 @@ class Timekeeper:
                     await wait_for(self._look_now, self._parts.poll_seconds)
         self._send_now.set()
 
-    async def _look(self) -> bool:
-        """Look ahead once and claim what there is. Whether that was all."""
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
+        """Look ahead once and claim what there is. Whether that is all for now."""
         parts = self._parts
         parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS))
         search = parts.frontier.search(elapsed())
         seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=AHEAD_SECONDS)
-        await self._follow_clock(parts.clock.observe(seen.now, began=seen.began, ended=seen.ended))
-        room = HELD_AT_MOST - len(self._agenda)
-        if not (seen.any_due and room and self._may_claim()):
+        self._follow_clock(parts.clock.observe(seen.now, began=seen.began, ended=seen.ended), group)
+        room = min(CLAIM_AT_MOST, HELD_AT_MOST - len(self._agenda))
+        self._behind = self._overdue() >= CLAIM_AT_MOST
+        if not (seen.any_due and room and self._may_claim()) or self._behind:
             parts.frontier.searched(search, {}, now=seen.ended, seconds=seen.ended - seen.began)
             return True
         snapshot = parts.live.snapshot
         terms = parts.lane.terms(snapshot.value)
-        size = max(self._claim_size, min(terms.concurrency * terms.batch_size, CLAIM_AT_MOST))
-        asked, began = min(size, room), elapsed()
         claimed = await claim(
             parts.pool,
             parts.lane.name,
-            limit=asked,
+            limit=room,
             lease_seconds=terms.lease_seconds,
             origin=snapshot.origin,
             frontier=parts.frontier,
@@ -167,11 +170,7 @@ class Timekeeper:
             return True
         self._agenda.add(Held(message, terms) for message in claimed)
         self._send_now.set()
-        if len(claimed) < asked:
-            return True
-        await self._due_worked_off(below=asked // 2)
-        self._claim_size = next_claim_size(size, elapsed() - began, least=1)
-        return False
+        return len(claimed) < room
 
     def _may_claim(self) -> bool:
         parts = self._parts
@@ -188,30 +187,27 @@ class Timekeeper:
         if row.origin is not None and (ours is None or ours < row.origin):
             await self._parts.catch_up()
 
-    async def _due_worked_off(self, *, below: int) -> None:
-        """Wait until no more than `below` messages are overdue here: what is not begun soon, others may take."""
-        while self._agenda.due(self._parts.clock.now()) > below and not self._stopping:
-            self._worked_off.clear()
-            await self._worked_off.wait()
+    def _overdue(self) -> int:
+        return self._agenda.due(self._parts.clock.now())
 
-    async def _follow_clock(self, jumped: float) -> None:
-        if not jumped:
-            return
-        log.warning("database_clock_jumped", lane=self._parts.lane.name, seconds=round(jumped, 3))
-        horizon = self._parts.clock.now() + timedelta(seconds=2 * AHEAD_SECONDS)
-        await self._give_back(self._agenda.take_later(horizon))
-        self._send_now.set()
+    def _follow_clock(self, jumped: float, group: asyncio.TaskGroup) -> None:
+        """After a jump what is held may not be near any more, and its leases may seem to have run out."""
+        if jumped:
+            log.warning("database_clock_jumped", lane=self._parts.lane.name, seconds=round(jumped, 3))
+            self._give_back(group)
+            self._send_now.set()
 
     async def _send(self, group: asyncio.TaskGroup, claiming: asyncio.Task[None]) -> None:
+        """Send what is due, when it is. Nothing in here waits for Postgres, but for `begin`, or raises."""
         while not (self._stopping and claiming.done()):
             self._send_now.clear()
-            if self._stopping or self._parts.channel.problem is not None:
-                await self._give_back(self._agenda.take_all())
+            if self._stopping or self._sender.resting or self._parts.channel.problem is not None:
+                self._give_back(group)
                 await wait_for(self._send_now, POLL_SECONDS)
                 continue
             terms = self._parts.terms()
             if self._sender.busy >= terms.concurrency:
-                await self._sender.one_free()
+                await wait_for(self._send_now, POLL_SECONDS)
                 continue
             due = self._agenda.take_due(self._parts.clock.now(), terms.batch_size)
             if not due:
@@ -219,11 +215,13 @@ class Timekeeper:
                 wait = LOOK_AGAIN_SECONDS if next_at is None else self._parts.clock.until(next_at)
                 await wait_for(self._send_now, wait)
                 continue
-            self._worked_off.set()
+            if self._behind and self._overdue() <= CLAIM_AT_MOST // 2:
+                self._behind = False
+                self._look_now.set()
             await self._sender.send(due, group)
-        await self._give_back(self._agenda.take_all())
+        self._give_back(group)
 
-    async def _give_back(self, held: list[Held]) -> None:
-        self._worked_off.set()
+    def _give_back(self, group: asyncio.TaskGroup) -> None:
+        held = self._agenda.take_all()
         if held:
-            await give_back(self._parts.pool, [one.message for one in held])
+            group.create_task(give_back(self._parts.pool, [one.message for one in held]))

@@ -10,7 +10,7 @@ from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool
 
 DRIFT = 5e-4
-"""Seconds that two clocks may part in a second: the most by which an operating system corrects its own."""
+"""Seconds that two clocks part in a second at most, as a rule; faster corrections only make newer looks count more."""
 READING_ERROR = 1e-4
 LOOKS = 5
 JUMP_SECONDS = 0.5

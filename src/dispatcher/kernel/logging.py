@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Literal, TextIO
 
@@ -12,6 +11,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from dispatcher.kernel.ecs import EcsLines
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_lines import PlainLines
+from dispatcher.kernel.log_terminal import TerminalLines
+
+log = structlog.get_logger()
 
 LogEnv = Literal["local", "dev", "production"]
 QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd")
@@ -74,9 +76,8 @@ class _Outputs:
     """What structlog's processors end in: standard error, and the files. `filed` is the files' form, if it is another."""
 
     def __init__(self, terminal: TextIO, files: LogFiles | None) -> None:
-        self._terminal = terminal
+        self._terminal = TerminalLines(terminal)
         self._files = files
-        self._lock = threading.RLock()
 
     def info(self, line: str, filed: str | None = None) -> None:
         self.write(line, filed, error=False)
@@ -88,11 +89,11 @@ class _Outputs:
     critical = error
 
     def write(self, line: str, filed: str | None, *, error: bool) -> None:
-        if self._files is not None:  # first: a standard error that is gone raises
+        if self._files is not None:
             self._files.write(line if filed is None else filed, error=error)
-        with self._lock:
-            self._terminal.write(f"{line}\n")
-            self._terminal.flush()
+        left_out = self._terminal.write(line)
+        if left_out:
+            log.warning("standard_error_was_blocked", lines_left_out=left_out)
 
 
 class _TwoForms:

@@ -1,13 +1,12 @@
 """POST /echoAtTime: a text for the console at a time, once, however often the request is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import DirectRoute, problem, whole_body
 from dispatcher.messages.echo_body import read_echo
@@ -32,8 +31,8 @@ RECIPIENT = "console"
 """Of every message of this lane that comes in here: the table wants one, and there is only one console."""
 
 
-def echo_route(ingest: Ingest) -> DirectRoute:
-    """The route that puts texts for the console in."""
+def echo_route(ingest: Ingest, now: Callable[[], datetime]) -> DirectRoute:
+    """The route that puts texts for the console in. What has passed `now` is refused."""
 
     async def put_in(request: Request) -> Response:
         try:
@@ -51,7 +50,7 @@ def echo_route(ingest: Ingest) -> DirectRoute:
             key = idempotency_key(given_key, f"{PATH}?{query.decode('latin-1')}", body)
         echo = read_echo(body, query)
         try:
-            time = understood(echo.time, utc_now())
+            time = understood(echo.time, now())
         except PastError as error:
             return await _late(ingest, key, error)
         except ValueError as error:

@@ -44,6 +44,8 @@ class Search:
 class Frontier:
     """What one claimer knows of one lane. Losing it costs one search from the head."""
 
+    longest_wait_seconds: float = LONGEST_WAIT_SECONDS
+    """The most that searches from the head are apart."""
     _beyond: dict[int, Position] = field(default_factory=dict)
     _turn: int = 0
     _head_again_at: float = 0.0
@@ -69,4 +71,4 @@ class Frontier:
         """It took this long, and the last message of each priority that was claimed stood here."""
         self._beyond.update(reached)
         if search.from_head:
-            self._head_again_at = now + min(seconds * (1 / FULL_SHARE - 1), LONGEST_WAIT_SECONDS)
+            self._head_again_at = now + min(seconds * (1 / FULL_SHARE - 1), self.longest_wait_seconds)

@@ -31,11 +31,11 @@ _PRIORITIES = {"high": Priority.HIGH, "normal": Priority.NORMAL, "low": Priority
 
 
 def _later(given: object) -> datetime | None:
-    """The time, in UTC; None for one that has passed, which has no "not before" left to it."""
+    """The time, in UTC. One that has passed means now, which Postgres's clock says and not ours."""
     try:
         return None if given is None else understood(given, utc_now())
-    except PastError:
-        return None
+    except PastError as error:
+        return error.moment
 
 
 class MessageIn(BaseModel):

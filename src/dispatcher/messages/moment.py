@@ -32,10 +32,16 @@ _ISO = re.compile(
 _LOST_PLUS = re.compile(r"[T ]\d{2}[\d:.,]* \d{2}(:?\d{2})?", re.ASCII)
 _NAMED_ZONE = re.compile(r"\[?[A-Za-z]+/[A-Za-z_/+-]+\]?$", re.ASCII)
 _SHOWN = 40
+LONGEST = 100
+"""Characters of what can be a time at all."""
 
 
 class PastError(ValueError):
     """The moment has passed."""
+
+    def __init__(self, text: str, moment: datetime) -> None:
+        super().__init__(text)
+        self.moment = moment
 
 
 def understood(given: object, now: datetime) -> datetime:
@@ -48,7 +54,8 @@ def understood(given: object, now: datetime) -> datetime:
     moment = _read(given, now)
     ahead = moment - now
     if ahead < -GRACE:
-        raise PastError(f"{_shown(given)} is in the past; it is {_iso(now)} now; {_example(now)}")
+        text = f"{_shown(given)} is in the past; it is {_iso(now)} now; {_example(now)}"
+        raise PastError(text, max(moment, _EPOCH).astimezone(UTC))
     if ahead > MAX_AHEAD:
         raise ValueError(f"{_shown(given)} is more than 10 years ahead; {_example(now)}")
     return moment.astimezone(UTC)
@@ -77,6 +84,8 @@ def _read(given: object, now: datetime) -> datetime:
 
 
 def _iso_8601(given: str, text: str, now: datetime) -> datetime:
+    if len(text) > LONGEST:  # the searches below would take their time
+        raise _unreadable(given, now)
     found = _ISO.fullmatch(text)
     if found is None:
         if _LOST_PLUS.search(text):

@@ -148,7 +148,9 @@ async def _bring(
     for message in messages:
         if message.seq > one.seq:
             await listener.room()
-            listener.frame(frames.message(message, mine=message.sender_id == listener.user_id))
+            marks = None if stream.pair is None else stream.marks.get(message.sender_id)
+            mine = message.sender_id == listener.user_id
+            listener.frame(frames.message(message, mine=mine, marks=marks))
     for message in changes:  # of the messages above all is said already
         if one.joined_seq < message.seq <= one.seq and (message.change or 0) > one.change:
             await listener.room()

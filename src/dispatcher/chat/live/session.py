@@ -1,7 +1,6 @@
 """Session: one socket, from its hello to its close."""
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
@@ -17,6 +16,7 @@ from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Attached, Following
 from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.outlet import Outlet
 from dispatcher.chat.live.presence import Presence
 from dispatcher.chat.live.protocol import Frame, Hello, Refresh, parse
 from dispatcher.kernel.clock import elapsed, pause, utc_now
@@ -26,9 +26,6 @@ from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, Unava
 log = structlog.get_logger()
 
 HELLO_SECONDS = 10.0
-SEND_SECONDS = 10.0
-"""How long one frame may wait for the client to make room; then the socket is closed."""
-CLOSE_SECONDS = 2.0
 FRAMES_PER_SECOND = 100.0
 FRAMES_AT_ONCE = 500
 """A client that sends faster is read more slowly; it notices nothing else."""
@@ -56,19 +53,7 @@ Answer = Callable[["Session", Frame], Coroutine[Any, Any, None]]
 class Session:
     """Reads frames, has them answered, and sends what waits in the outbox."""
 
-    __slots__ = (
-        "_abort",
-        "_closer", "_closing",
-        "_expiry",
-        "_flushing",
-        "_receive",
-        "_send",
-        "_tasks",
-        "_write",
-        "listener",
-        "parts",
-        "typed",
-    )  # fmt: skip
+    __slots__ = ("_expiry", "_receive", "_tasks", "listener", "outlet", "parts", "typed")
 
     def __init__(
         self,
@@ -79,20 +64,9 @@ class Session:
         abort: Callable[[], None] | None,
         write: Callable[[Sequence[str]], bool] | None,
     ) -> None:
-        """A socket that has been accepted.
-
-        Args:
-            parts: What it shares with the others.
-            receive: ASGI's.
-            send: ASGI's.
-            abort: Ends the connection at once, also when the client reads nothing any more.
-            write: Sends text frames at once; False when there is no room for them.
-        """
-        self.parts = parts
-        self._receive, self._send, self._abort, self._write = receive, send, abort, write
-        self._closing = False
-        self._closer: asyncio.Task[None] | None = None
-        self._flushing = False
+        """A socket that has been accepted; `abort` and `write` are what an Outlet wants."""
+        self.parts, self._receive = parts, receive
+        self.outlet = Outlet(send, abort=abort, write=write, start=self.start)
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self.listener: Listener
@@ -108,21 +82,20 @@ class Session:
             admitted = await self._admitted(hello, headers)
             if admitted is None:
                 return
-            self.listener = Listener(admitted.user_id, wake=self._wake, start=self.start)
+            self.listener = Listener(admitted.user_id, wake=self.outlet.wake, start=self.start)
+            self.outlet.listener = self.listener
             await self._attached(hello, admitted, answer)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
-            for task in self._tasks - {self._closer}:
+            for task in self._tasks - {self.outlet.closer}:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait([*self._tasks])
 
     def close(self, code: Code) -> None:
         """Close the socket, saying why; whoever reads it comes to its end."""
-        if not self._closing:
-            self._closing = True
-            self._closer = self.start(self._close(code))
+        self.outlet.close(code)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let it go on beside reading, no longer than the socket."""
@@ -165,7 +138,7 @@ class Session:
             problem = InvalidRequestError("the first frame is a hello")
         except InvalidRequestError as error:
             problem = error
-        await self._refuse(None, problem, codes.BAD_FRAME)
+        await self.outlet.refuse(frames.error(None, problem), codes.BAD_FRAME)
         return None
 
     async def _admitted(self, hello: Hello, headers: Mapping[bytes, bytes]) -> Admitted | None:
@@ -174,12 +147,12 @@ class Session:
             admitted = await door.admit(hello, headers)
             if not await snapshot.is_user(self.parts.pool, admitted.user_id):
                 problem = InvalidRequestError(f"{admitted.user_id} is no user here yet")
-                await self._refuse(hello.id, problem, codes.NO_USER)
+                await self.outlet.refuse(frames.error(hello.id, problem), codes.NO_USER)
                 return None
         except UnavailableError as error:
-            await self._refuse(hello.id, error, codes.UNAVAILABLE)
+            await self.outlet.refuse(frames.error(hello.id, error), codes.UNAVAILABLE)
         except DispatcherError as error:
-            await self._refuse(hello.id, error, codes.BAD_TOKEN)
+            await self.outlet.refuse(frames.error(hello.id, error), codes.BAD_TOKEN)
         except TROUBLE:
             self.close(codes.UNAVAILABLE)
         else:
@@ -222,7 +195,7 @@ class Session:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if self._closing:
+            if self.outlet.closer is not None:
                 continue
             if (seconds := bucket.take(elapsed())) > 0:
                 await pause(seconds)
@@ -239,68 +212,6 @@ class Session:
             except TROUBLE:
                 unavailable = UnavailableError("Postgres does not answer at the moment; send it again")
                 self.listener.frame(frames.error(id_, unavailable))
-
-    def _wake(self) -> None:
-        if self.listener.full:
-            self.close(codes.SLOW)
-        elif self.listener.lost:
-            self.close(codes.UNAVAILABLE)
-        elif not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        """Everything that this turn of the event loop has put into the outbox goes out as one write."""
-        outbox = self.listener.outbox
-        if self._closing:
-            return
-        taken = outbox.take(frames.receipts)
-        if self._write is None or not self._write(taken):
-            self.start(self._flush(taken))
-            return
-        self.listener.taken()
-        if outbox:
-            asyncio.get_running_loop().call_soon(self._flush_now)
-        else:
-            self._flushing = False
-
-    async def _flush(self, taken: Sequence[str]) -> None:
-        """The same, for a client that is not as fast: wait until it makes room."""
-        outbox = self.listener.outbox
-        try:
-            while taken and not self._closing:
-                async with asyncio.timeout(SEND_SECONDS):
-                    for frame in taken:
-                        await self._send({"type": "websocket.send", "text": frame})
-                self.listener.taken()
-                await pause(0)  # let others have their turn
-                taken = outbox.take(frames.receipts)
-        except TimeoutError:
-            self.close(codes.SLOW)
-        except OSError:  # the client is gone; reading says so too
-            pass
-        finally:
-            self._flushing = False
-
-    async def _close(self, code: Code) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                if code.reconnect:
-                    bye = frames.bye(code, after_ms=random.randint(0, 2000))  # noqa: S311 - spreads clients
-                    await self._send({"type": "websocket.send", "text": bye})
-                await self._send({"type": "websocket.close", "code": code.number, "reason": code.reason})
-        except TimeoutError:
-            if self._abort is not None:
-                self._abort()
-        except OSError:
-            pass
-
-    async def _refuse(self, id_: int | None, problem: DispatcherError, code: Code) -> None:
-        try:
-            await self._send({"type": "websocket.send", "text": frames.error(id_, problem)})
-        except OSError:
-            return
-        self.close(code)
 
     def _expire(self, admitted: Admitted) -> None:
         if self._expiry is not None:
