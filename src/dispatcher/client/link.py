@@ -30,6 +30,7 @@ MAX_FRAME = 16 * 1024 * 1024
 MAX_FRAMES = 64
 """Frames that were received and not read yet; then the network is told to wait."""
 REFRESH_AGAIN_SECONDS = 5.0
+"""When there was no other token at the time that there should have been one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Link:
             seconds = self._token.seconds_left
             if seconds is None:
                 return
-            await pause(max(seconds, REFRESH_AGAIN_SECONDS))
+            await pause(seconds or REFRESH_AGAIN_SECONDS)
             with suppress(UnreachableError, OSError):  # there will be another moment for it
                 self._outgoing.passing(type="refresh", token=await self._token.get())
 

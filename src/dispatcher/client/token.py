@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from dispatcher.kernel.clock import unix_seconds
+from dispatcher.kernel.clock import utc_now
 
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or what fetches one: then it is called again before the token ends, and when the service refuses it."""
@@ -34,17 +34,17 @@ class TokenKeeper:
         """A token; None where none is needed. Another one, if need be, than that which was refused."""
         if not callable(self._source):
             return self._source
-        over = self._due is not None and unix_seconds() >= self._due
+        over = self._due is not None and _now() >= self._due
         if self._token is None or over or self._token == other_than:
             answer = self._source()
             self._token = await answer if inspect.isawaitable(answer) else answer
-            self._due = due(self._token, unix_seconds())
+            self._due = due(self._token, _now())
         return self._token
 
     @property
     def seconds_left(self) -> float | None:
         """Until the token should be replaced; None when it need not, or cannot."""
-        return None if self._due is None else max(0.0, self._due - unix_seconds())
+        return None if self._due is None else max(0.0, self._due - _now())
 
 
 def due(token: str, now: float) -> float | None:
@@ -59,3 +59,7 @@ def due(token: str, now: float) -> float | None:
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         return None
     return end - min(EARLY_SECONDS, (end - now) / _LEFT)
+
+
+def _now() -> float:
+    return utc_now().timestamp()
