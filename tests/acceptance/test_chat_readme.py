@@ -16,7 +16,7 @@ async def test_the_walk(cluster: Cluster) -> None:
     blocks: list[str] = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     (walk,) = [block for block in blocks if "python -m websockets" in block]
     walk = walk.replace("localhost:8080", f"localhost:{service.port}")
-    walk = walk.replace("sleep 3", "sleep 10")  # a busy machine
+    walk = walk.replace("sleep 3", "sleep 6")  # a busy machine
     (service.folder / ".venv").symlink_to(sys.prefix)
     shell = await asyncio.create_subprocess_exec(
         "bash", "-ec", walk, cwd=service.folder, env=service.environment, stdout=PIPE, stderr=STDOUT
