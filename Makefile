@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check lint types fmt bench bench-chat bench-ingest bench-scale bench-peers chaos requirements clean
+.PHONY: help install run demo test check lint types fmt bench bench-chat bench-ingest bench-lateness bench-scale bench-peers chaos requirements clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,11 @@ fmt: install ## Format and fix what can be fixed
 bench: install bench-ingest ## Throughput of the whole beside the bare client, measured in one run; and the cost of doing nothing
 	@$(BIN)/python -m bench.dispatch
 	@$(BIN)/python -m bench.idle
+
+bench-lateness: install ## How late a message's line is, at the loads that are promised, as a table and a picture (six minutes)
+	@$(BIN)/python -m bench.lateness --json .dispatcher-lateness.json
+	@$(BIN)/python -m bench.picture .dispatcher-lateness.json docs/images/bench-lateness.svg
+	@rm .dispatcher-lateness.json
 
 bench-scale: install ## Cost of a claim among 60,000,000 messages, and throughput under a held snapshot (20 minutes, 30 GB)
 	@$(BIN)/python -m bench.flat_cost

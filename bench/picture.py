@@ -3,7 +3,7 @@
 | key | |
 |---|---|
 | `title`, `subtitle`, `foot`, `unit` | texts; all but the title may be missing |
-| `kind` | `bars` (default): a bar a row, left to right; `columns`: a column a row, for histograms |
+| `kind` | `bars` (default): a bar a row, left to right; `columns`: a column a row, for steps; `histogram`: `histogram.py` |
 | `series` | names of the values of each row, when they have several: they are drawn side by side, with a legend |
 | `rows` | `label`, `note` (smaller, under the label), `ours` (true: the colour that stands out), `values` |
 | `values` of a row | numbers, or `{"median": …, "least": …, "most": …}`, which gets a whisker; empty: the note says why |
@@ -17,24 +17,11 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-WIDTH = 760
-MARGIN = 24
-STYLE = """
-text { font: 13px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif; fill: #1f2328 }
-.card { fill: #ffffff; stroke: #d1d9e0 } .title { font-size: 17px; font-weight: 600 }
-.soft { fill: #59636e; font-size: 11.5px } .value { font-weight: 600; font-size: 12.5px }
-.grid { stroke: #e4e8ec } .whisker { stroke: #1f2328; stroke-opacity: .65; stroke-width: 1.4 }
-.s0 { fill: #8fa3b8 } .s1 { fill: #c69ad0 } .s2 { fill: #d9b26a } .ours { fill: #2f81d6 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .card { fill: #0d1117; stroke: #30363d } .soft { fill: #9198a1 }
-  .grid { stroke: #21262d } .whisker { stroke: #e6edf3 }
-  .s0 { fill: #5b6b7d } .s1 { fill: #8a5f96 } .s2 { fill: #93763c } .ours { fill: #388bfd }
-}
-"""
+from bench.histogram import Histogram
+from bench.svg import MARGIN, WIDTH, card, rect, text, top_of, whisker
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,34 +99,20 @@ class Chart:
 
     def svg(self) -> str:
         """The picture as a complete SVG file."""
-        y = 62.0 if self.subtitle else 44.0
-        parts = [_text(MARGIN, 34, self.title, "title")]
-        if self.subtitle:
-            parts.append(_text(MARGIN, 54, self.subtitle, "soft"))
+        y = top_of(self.subtitle)
+        parts: list[str] = []
         if len(self.series) > 1:
             y += 22
             parts += self._legend(y - 4)
         height, drawn = (_columns if self.kind == "columns" else _bars)(self, y + 10)
-        parts += drawn
-        if self.foot:
-            parts.append(_text(MARGIN, height + 6, self.foot, "soft"))
-            height += 14
-        height += 12
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
-            f'width="{WIDTH}" height="{height:.0f}" role="img">\n'
-            f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n"
-            f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="8"/>\n'
-            + "\n".join(parts)
-            + "\n</svg>\n"
-        )
+        return card(self.title, self.subtitle, self.foot, height, parts + drawn)
 
     def _legend(self, y: float) -> Iterator[str]:
         x = float(MARGIN)
         ours = any(row.ours for row in self.rows)
         for position, name in enumerate(self.series):
-            yield _rect(x, y - 9, 10, 10, "ours" if ours and position == 0 else f"s{position % 3}")
-            yield _text(x + 15, y, name, "soft")
+            yield rect(x, y - 9, 10, 10, "ours" if ours and position == 0 else f"s{position % 3}")
+            yield text(x + 15, y, name, "soft")
             x += 34 + 6.4 * len(name)
 
 
@@ -154,18 +127,18 @@ def _bars(chart: Chart, y: float) -> tuple[float, list[str]]:
     for row in chart.rows:
         high = max(len(row.values), 1) * (thick + gap) - gap
         middle = y + high / 2
-        parts.append(_text(left - 10, middle - (3 if row.note else -4.5), row.label, "label", "end"))
+        parts.append(text(left - 10, middle - (3 if row.note else -4.5), row.label, "label", "end"))
         if row.note:
-            parts.append(_text(left - 10, middle + 11, row.note, "soft", "end"))
+            parts.append(text(left - 10, middle + 11, row.note, "soft", "end"))
         if not row.values:
-            parts.append(_text(left + 8, middle + 4.5, "not measured", "soft"))
+            parts.append(text(left + 8, middle + 4.5, "not measured", "soft"))
         for position, value in enumerate(row.values):
             at = y + position * (thick + gap)
-            parts.append(_rect(left, at, value.median * scale, thick, row.colour(position)))
+            parts.append(rect(left, at, value.median * scale, thick, row.colour(position)))
             if value.least is not None and value.most is not None:
-                parts.append(_line(left + value.least * scale, at + thick / 2, left + value.most * scale))
+                parts.append(whisker(left + value.least * scale, at + thick / 2, left + value.most * scale))
             end = left + value.top * scale + 8
-            parts.append(_text(end, at + thick / 2 + 4.5, str(value), "value"))
+            parts.append(text(end, at + thick / 2 + 4.5, str(value), "value"))
         y += high + (20 if row.note else 14)
     grid = []
     marks = _marks(chart.top)
@@ -173,7 +146,7 @@ def _bars(chart: Chart, y: float) -> tuple[float, list[str]]:
         x = left + mark * scale
         grid.append(f'<path class="grid" d="M{x:.1f} {top - 4:.1f}V{y - 8:.1f}"/>')
         unit = f" {chart.unit}" if mark == marks[-1] else ""
-        grid.append(_text(x, y + 7, f"{mark:,g}{unit}", "soft", "middle"))
+        grid.append(text(x, y + 7, f"{mark:,g}{unit}", "soft", "middle"))
     return y + 20, grid + parts
 
 
@@ -186,18 +159,18 @@ def _columns(chart: Chart, y: float) -> tuple[float, list[str]]:
     for mark in _marks(chart.top):
         at = bottom - mark * scale
         parts.append(f'<path class="grid" d="M{left:.1f} {at:.1f}H{WIDTH - MARGIN}"/>')
-        parts.append(_text(left - 8, at + 4, f"{mark:,g}", "soft", "end"))
+        parts.append(text(left - 8, at + 4, f"{mark:,g}", "soft", "end"))
     if chart.unit:
-        parts.append(_text(left - 8, y + 2, chart.unit, "soft"))
+        parts.append(text(left - 8, y + 2, chart.unit, "soft"))
     every = math.ceil(max(7.5 * max((len(row.label) for row in chart.rows), default=0) / step, 1))
     for number, row in enumerate(chart.rows):
         wide = step * 0.86 / max(len(row.values), 1)
         for position, value in enumerate(row.values):
             x = left + step * (number + 0.07) + position * wide
             tall = value.median * scale
-            parts.append(_rect(x, bottom - tall, wide, tall, row.colour(position)))
+            parts.append(rect(x, bottom - tall, wide, tall, row.colour(position)))
         if number % every == 0:
-            parts.append(_text(left + step * (number + 0.5), bottom + 16, row.label, "soft", "middle"))
+            parts.append(text(left + step * (number + 0.5), bottom + 16, row.label, "soft", "middle"))
     return bottom + 34, parts
 
 
@@ -209,23 +182,11 @@ def _marks(top: float) -> list[float]:
     return [step * n for n in range(int(top / step) + 1)]
 
 
-def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _rect(x: float, y: float, width: float, height: float, kind: str) -> str:
-    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2"/>'
-
-
-def _line(x: float, y: float, end: float) -> str:
-    ends = f"M{x:.1f} {y - 4:.1f}v8M{end:.1f} {y - 4:.1f}v8"
-    return f'<path class="whisker" d="M{x:.1f} {y:.1f}H{end:.1f}{ends}"/>'
-
-
 def draw(described: dict[str, Any], target: Path) -> None:
     """Draw what a benchmark's JSON describes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(Chart.of(described).svg())
+    chart = Histogram if described.get("kind") == "histogram" else Chart
+    target.write_text(chart.of(described).svg())
 
 
 if __name__ == "__main__":

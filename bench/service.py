@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 import httpx2
@@ -38,19 +39,35 @@ class Replica:
 
 
 @asynccontextmanager
-async def service(addresses: Addresses, folder: Path, webhook_url: str) -> AsyncIterator[Replica]:
-    """One replica, ready, stopped, and told by etcd to send to `webhook_url` as fast as it can."""
+async def service(
+    addresses: Addresses,
+    folder: Path,
+    webhook_url: str,
+    *,
+    live: Mapping[str, str] = MappingProxyType({}),
+    stdout: int | None = None,
+) -> AsyncIterator[Replica]:
+    """One replica, ready, stopped, and told by etcd to send to `webhook_url` as fast as it can.
+
+    Args:
+        addresses: The servers that it uses.
+        folder: Where its log and what it keeps are put.
+        webhook_url: Where it sends to.
+        live: Live values that differ from that.
+        stdout: A descriptor to print to; the caller's own standard output if there is none.
+    """
     assert addresses.db_url
     assert addresses.etcd_endpoints
-    live = {
+    values = {
         "webhook_url": webhook_url,
         "rate_limit": "1000000",
         "scheduler_interval": "0.1",
         "auto_sending": "false",
         "webhook_concurrency": str(IN_FLIGHT),
+        **live,
     }
     async with connected(addresses.etcd_endpoints[0]) as etcd:
-        for key, value in live.items():
+        for key, value in values.items():
             await etcd.put(f"/app/config/{key}".encode(), value.encode())
     port = free_port()
     environment = dict(
@@ -64,7 +81,9 @@ async def service(addresses: Addresses, folder: Path, webhook_url: str) -> Async
         name, _, value = line.removeprefix("export ").partition("=")
         environment[name] = value.strip("'")
     with (folder / "replica.log").open("w") as log:
-        process = subprocess.Popen([f"{sys.prefix}/bin/dispatcher", "serve"], env=environment, stderr=log)
+        process = subprocess.Popen(
+            [f"{sys.prefix}/bin/dispatcher", "serve"], env=environment, stdout=stdout, stderr=log
+        )
     replica = Replica(f"http://127.0.0.1:{port}", addresses.db_url, psutil.Process(process.pid))
     try:
         async with httpx2.AsyncClient() as client:

@@ -1,7 +1,7 @@
 """The composition root: everything is built here, in order, once; nothing is constructed when a module is imported."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from dispatcher import __version__
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
-from dispatcher.channels.contract import BatchChannel
 from dispatcher.chat.caller import Callers
 from dispatcher.chat.channel import ConversationChannel
 from dispatcher.chat.jwks import PublishedKeys
@@ -23,32 +22,27 @@ from dispatcher.chat.live.live import Live
 from dispatcher.chat.months import keep_months
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.push import is_pushing
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
 from dispatcher.chat.send import Sender as ChatSender
 from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
-from dispatcher.delivery.lane import ChannelPool, Lane
-from dispatcher.delivery.publisher import StatePublisher
-from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
-from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.switches import LaneSwitch, Switches
-from dispatcher.delivery.target import TargetWatch
-from dispatcher.delivery.ticker import Ticker
-from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
-from dispatcher.delivery.tuner import Tuner
+from dispatcher.delivery.timekeeper import Timekeeper
 from dispatcher.delivery.upkeep import Upkeep
 from dispatcher.health import health_routes
 from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.database_clock import DatabaseClock
-from dispatcher.kernel.db import UNAVAILABLE, Pool, connected_pool, database_identity
+from dispatcher.kernel.db import Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
-from dispatcher.kernel.lifecycle import background, draining
+from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
-from dispatcher.lanes import CHAT, CONSOLE, WEBHOOK, longest_lease, open_webhook
+from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
+from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing, sending_later
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -150,7 +144,12 @@ async def running(
             log.warning("started_without_etcd", error=etcd.problem)
 
         recent = RecentSent(redis)
-        rescuer = Rescuer(pool, redis, recent, follower.live, replica=replica, longest_lease=longest_lease)
+        rescuer = Rescuer(
+            *(pool, redis, recent, follower.live),
+            replica=replica,
+            longest_lease=longest_lease,
+            repeatable=REPEATABLE,
+        )
         await stack.enter_async_context(background("rescuer", rescuer.run))
 
         async def keep_chat() -> None:
@@ -158,16 +157,17 @@ async def running(
 
         upkeep = Upkeep(pool, follower.live, also=[keep_chat])
         await stack.enter_async_context(background("upkeep", upkeep.run))
-        shared = _Shared(settings, follower, pool, redis, recent)
-        ticker = await stack.enter_async_context(_at_a_rate(WEBHOOK, shared))
+        shared = Shared(replica, settings.shutdown_timeout, follower, pool, redis, recent)
+        ticker = await stack.enter_async_context(at_a_rate(WEBHOOK, shared))
         clock = DatabaseClock()
         console = ConsoleChannel(ConsoleOutput(console_fd), line=_line(settings), now=clock.now)
         stack.callback(console.close)
-        timekeeper = await stack.enter_async_context(_each_at_its_time(CONSOLE, console, clock, shared))
+        timekeeper = await stack.enter_async_context(each_at_its_time(CONSOLE, console, clock, shared))
         key = ApiKey(settings.api_key.get_secret_value()) if settings.api_key else None
         chat = await stack.enter_async_context(
-            _chatting(addresses, application=application, key=key, clock=clock, shared=shared)
+            _chatting(addresses, settings, application=application, key=key, shared=shared)
         )
+        push_lane = await stack.enter_async_context(pushing(shared))
 
         api = _api(key)
 
@@ -179,8 +179,14 @@ async def running(
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
             LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
             chat.switch,
+            LaneSwitch(PUSH.name, push_lane.wake, lambda: None),
         )
-        arrived: Arrived = {CONSOLE.name: timekeeper.arrived, CHAT.name: chat.keeper.arrived}
+        keepers: dict[str, Timekeeper] = {
+            CONSOLE.name: timekeeper,
+            CHAT.name: chat.keeper,
+            PUSH.name: push_lane,
+        }
+        arrived: Arrived = {name: keeper.arrived for name, keeper in keepers.items()}
         ingest = Ingest(ingest_pool, arrived)
         await stack.enter_async_context(background("ingest", ingest.run))
         api.router.routes[:0] = [
@@ -204,13 +210,13 @@ async def running(
         )
         api.include_router(chat_routes(chat.parts))
         api.router.routes.extend(chat.sockets.routes())
-        api.add_api_route("/swagger/index.html", _docs, include_in_schema=False)
-        api.add_api_route("/", _docs, include_in_schema=False)
+        for path in ("/swagger/index.html", "/"):
+            api.add_api_route(path, _docs, include_in_schema=False)
 
         def stop_claiming() -> None:
             ticker.stop()
-            timekeeper.stop()
-            chat.keeper.stop()
+            for keeper in keepers.values():
+                keeper.stop()
 
         yield Application(
             api,
@@ -218,17 +224,6 @@ async def running(
             stop_claiming,
             drain=lambda: chat.sockets.drain(seconds=settings.shutdown_timeout / 3),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What every lane works with."""
-
-    settings: Settings
-    follower: LiveConfigFollower
-    pool: Pool
-    redis: BoundedRedis
-    recent: RecentSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,33 +237,10 @@ class _Chat:
 
 
 @asynccontextmanager
-async def _at_a_rate(lane: Lane, shared: _Shared) -> AsyncIterator[Ticker]:
-    """A lane of ticks at work: results are written until the last attempt has ended."""
-    live, pool = shared.follower.live, shared.pool
-    async with AsyncExitStack() as stack:
-        settler = await stack.enter_async_context(_settling(lane, shared))
-        channels = ChannelPool(open_webhook)
-        stack.push_async_callback(channels.close)
-        publisher = StatePublisher(shared.redis)
-        await stack.enter_async_context(background("state publisher", publisher.run))
-        target = TargetWatch(pool, lane.name)
-        await stack.enter_async_context(background("target watch", target.run))
-        parts = PumpParts(lane, live, pool, settler, channels, shared.follower.catch_up, target)
-        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
-        ticker = Ticker(parts, publisher, tuner, replica=shared.settings.replica)
-        await stack.enter_async_context(_tuned(tuner))
-        await stack.enter_async_context(
-            draining("ticker", ticker.run, ticker.stop, seconds=shared.settings.shutdown_timeout)
-        )
-        yield ticker
-
-
-@asynccontextmanager
 async def _chatting(
-    addresses: Addresses, *, application: str, key: ApiKey | None, clock: DatabaseClock, shared: _Shared
+    addresses: Addresses, settings: Settings, *, application: str, key: ApiKey | None, shared: Shared
 ) -> AsyncIterator[_Chat]:
     """Chat at work: what people send is written and pushed, and what is for later is sent at its time."""
-    settings = shared.settings
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
@@ -289,7 +261,8 @@ async def _chatting(
             db=settings.redis_db,
             replica=settings.replica,
         )
-        sender, pairs = ChatSender(pool, live.tell), Pairs(pool, live.tell)
+        sender = ChatSender(pool, live.tell, pushing=lambda: is_pushing(shared.follower.live.value))
+        pairs = Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
         sockets = await stack.enter_async_context(
             live.running(
@@ -300,8 +273,8 @@ async def _chatting(
                 ping_seconds=settings.chat_ping_interval,
             )
         )
-        channel = ConversationChannel(sender)
-        keeper = await stack.enter_async_context(_each_at_its_time(CHAT, channel, clock, shared))
+        channel = ConversationChannel(sender, pool)
+        keeper = await stack.enter_async_context(sending_later(channel, shared))
         parts = ChatParts(
             pool=pool,
             callers=Callers(tokens=tokens, key=key),
@@ -315,41 +288,6 @@ async def _chatting(
 
 def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
     return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
-
-
-@asynccontextmanager
-async def _each_at_its_time(
-    lane: Lane, channel: BatchChannel, clock: DatabaseClock, shared: _Shared
-) -> AsyncIterator[Timekeeper]:
-    """A lane without ticks at work: results are written until the last attempt has ended."""
-    live, pool = shared.follower.live, shared.pool
-    async with AsyncExitStack() as stack:
-        settler = await stack.enter_async_context(_settling(lane, shared))
-        tuner = Tuner(lane, live, pool, keep=shared.follower.keep)
-        parts = TimekeeperParts(lane, live, pool, settler, channel, clock, tuner, shared.follower.catch_up)
-        timekeeper = Timekeeper(parts)
-        await stack.enter_async_context(_tuned(tuner))
-        await stack.enter_async_context(
-            draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=shared.settings.shutdown_timeout)
-        )
-        yield timekeeper
-
-
-@asynccontextmanager
-async def _settling(lane: Lane, shared: _Shared) -> AsyncIterator[Settler]:
-    settler = Settler(
-        shared.pool, shared.redis, shared.recent, lane=lane.name, replica=shared.settings.replica
-    )
-    async with background(f"{lane.name} settler", settler.run):
-        yield settler
-
-
-@asynccontextmanager
-async def _tuned(tuner: Tuner) -> AsyncIterator[None]:
-    with suppress(*UNAVAILABLE):  # the loop goes on trying
-        await tuner.apply()
-    async with background("tuner", tuner.run):
-        yield
 
 
 def _line(settings: Settings) -> Line:

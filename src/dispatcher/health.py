@@ -62,6 +62,7 @@ class Health(BaseModel):
     upkeep: Part = Field(description="Days of results made ahead of time, and old ones dropped.")
     chat: Part = Field(description="The lane of chat messages for later.")
     console: Part = Field(description="Where the console lane of this replica prints: standard output.")
+    push: Part = Field(description="The lane that calls members who have not received a chat message.")
     scheduler: SchedulerState | None
     live_config: LiveConfigHealth
 

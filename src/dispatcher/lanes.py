@@ -3,7 +3,9 @@
 from datetime import timedelta
 from hashlib import sha256
 
-from dispatcher.channels.webhook import Target, WebhookChannel
+from dispatcher.channels.webhook import Target, WebhookChannel, object_body
+from dispatcher.chat.push import LANE as PUSH_LANE
+from dispatcher.chat.push import is_pushing
 from dispatcher.chat.schedule import LANE as CHAT_LANE
 from dispatcher.delivery.lane import Lane, Terms
 from dispatcher.delivery.pace import Pace, Probing, each_at_its_time
@@ -94,6 +96,11 @@ def console_terms(config: LiveConfig) -> Terms:
 
 CONSOLE = Lane("console", console_terms)
 
+SELDOM_SECONDS = 1.0
+"""How often a lane looks where most of what comes in is known at once, because this process has put it in."""
+FAR_AHEAD_SECONDS = SELDOM_SECONDS + AHEAD_SECONDS
+"""So what comes in by itself is found in time by the look before."""
+
 
 def chat_terms(config: LiveConfig) -> Terms:
     """What live config says about the lane of chat messages for later."""
@@ -104,7 +111,7 @@ def chat_terms(config: LiveConfig) -> Terms:
         batch_size=CHAT_BATCH,
         keeps_time=True,
         attempt_seconds=CHAT_SECONDS,
-        lease_seconds=AHEAD_SECONDS + WAIT_SECONDS + CHAT_SECONDS + LEASE_MARGIN_SECONDS,
+        lease_seconds=FAR_AHEAD_SECONDS + WAIT_SECONDS + CHAT_SECONDS + LEASE_MARGIN_SECONDS,
         max_attempts=config.max_attempts,
         backoff_base=CHAT_BACKOFF_BASE,
         backoff_cap=CHAT_BACKOFF_CAP,
@@ -115,7 +122,46 @@ def chat_terms(config: LiveConfig) -> Terms:
 
 
 CHAT = Lane(CHAT_LANE, chat_terms)
-LANES = (WEBHOOK, CONSOLE, CHAT)
+
+
+def push_terms(config: LiveConfig) -> Terms:
+    """What live config says about the push lane. Much of it is what it says about the webhook."""
+    blocked = None if is_pushing(config) else "push_webhook_url is not set: nobody is called"
+    return Terms(
+        pace=each_at_its_time(auto_sending=config.auto_sending, blocked=blocked),
+        target=_push_target(config),
+        concurrency=config.webhook_concurrency,
+        attempt_seconds=config.webhook_timeout,
+        lease_seconds=FAR_AHEAD_SECONDS + WAIT_SECONDS + config.webhook_timeout + LEASE_MARGIN_SECONDS,
+        max_attempts=config.max_attempts,
+        backoff_base=config.backoff_base,
+        # as long as the lane rests while its target fails, too: a call that comes an hour late calls nobody
+        backoff_cap=min(config.backoff_cap, config.breaker_cap),
+        retry_after_cap=config.retry_after_cap,
+        breaker_failures=0,
+        hold_uncertain=config.on_uncertain == "hold",
+    )
+
+
+def _push_target(config: LiveConfig) -> Target:
+    key = config.push_webhook_auth_key
+    return Target(
+        url=config.push_webhook_url or "",
+        auth_header=config.push_webhook_auth_header,
+        auth_key=key.get_secret_value() if key else None,
+        prefix="push_",
+    )
+
+
+def open_push(config: LiveConfig) -> WebhookChannel:
+    """The channel to whoever calls the members."""
+    return WebhookChannel(_push_target(config), concurrency=config.webhook_concurrency, body=object_body)
+
+
+PUSH = Lane(PUSH_LANE, push_terms)
+LANES = (WEBHOOK, CONSOLE, CHAT, PUSH)
+REPEATABLE = frozenset({CHAT.name})
+"""Lanes in which two attempts are one message."""
 
 
 def longest_lease(config: LiveConfig) -> float:

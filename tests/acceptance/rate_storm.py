@@ -23,9 +23,10 @@ BEGIN
     INSERT INTO anchors VALUES (NEW.lane, NEW.anchor_at, NEW.anchor_no, NEW.version);
     RETURN NULL;
 END $$;
-CREATE TRIGGER first_anchor AFTER INSERT ON schedules FOR EACH ROW EXECUTE FUNCTION keep_anchor();
+CREATE TRIGGER first_anchor AFTER INSERT ON schedules FOR EACH ROW
+    WHEN (NEW.lane = 'webhook') EXECUTE FUNCTION keep_anchor();
 CREATE TRIGGER next_anchor AFTER UPDATE ON schedules FOR EACH ROW
-    WHEN (OLD.anchor_at IS DISTINCT FROM NEW.anchor_at) EXECUTE FUNCTION keep_anchor();
+    WHEN (NEW.lane = 'webhook' AND OLD.anchor_at IS DISTINCT FROM NEW.anchor_at) EXECUTE FUNCTION keep_anchor();
 """
 """Every grid that the schedule ever had."""
 

@@ -178,8 +178,8 @@ async def test_migrate_and_psql(cluster: Cluster) -> None:
         assert "dispatcher migrate" in unready.err
         missing = await run(at, "migrate", "--check")
         assert missing.code == 1
-        assert "Missing: 0001, 0002, 0003, 0004, 0005, 0006, 0007" in missing.out
-        assert "Applied: 0001, 0002, 0003, 0004, 0005, 0006, 0007" in (await run(at, "migrate")).out
+        assert "Missing: 0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008" in missing.out
+        assert "Applied: 0001, 0002, 0003, 0004, 0005, 0006, 0007, 0008" in (await run(at, "migrate")).out
         assert await run(at, "migrate", "--check") == Result(0, "The database is up to date.\n", "")
         asked = await run(at, "psql", "-At", "-c", "SELECT count(*) FROM messages")
         assert (asked.code, asked.out) == (0, "0\n")

@@ -5,6 +5,7 @@ A route that is added without a line here fails the test, and so does one that a
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from tests.integration.chatting import KEY, OPERATOR, SECRET, Replica, of, runni
 from dispatcher.app import OPEN
 from dispatcher.chat.routes import PREFIX
 from dispatcher.embedded.servers import RunningServers
+from dispatcher.kernel.clock import utc_now
 
 FORMER, STRANGER, MEMBER, OWNER = "former", "stranger", "member", "owner"
 PERSONAS = (STRANGER, FORMER, MEMBER, OWNER)
@@ -62,6 +64,8 @@ TABLE = {
         (GONE, LEFT, 200, NO), {"content": "better"}
     ),
     "DELETE /conversations/{conversation_id}/messages/{message_id}": Line((GONE, LEFT, 200, NO)),
+    "GET /conversations/{conversation_id}/scheduled": Line((GONE, LEFT, 200, 200)),
+    "DELETE /conversations/{conversation_id}/scheduled/{scheduled_id}": Line((GONE, LEFT, 204, GONE)),
     "POST /groups": Line((201, 201, 201, 201), {"name": "another", "members": [MEMBER]}),
     "GET /groups": Line((200, 200, 200, 200)),
     "GET /groups/{group_id}": Line((GONE, LEFT, 200, 200)),
@@ -77,7 +81,7 @@ TABLE = {
     "PATCH /users/{user_id}": Line((NO, NO, NO, NO), {"name": "Somebody"}),
     "DELETE /users/{user_id}": Line((NO, NO, NO, NO)),
 }
-"""The message is the member's; the user in a path is another member."""
+"""The message, and the one for later, are the member's; the user in a path is another member."""
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +117,14 @@ async def world(replica: Replica) -> dict[str, str]:
     await replica.ok("DELETE", f"/api/v1/groups/{group['id']}/members/{FORMER}", FORMER)
     message = {"group_id": group["id"], "content": "hi"}
     sent = await replica.ok("POST", "/api/v1/messages", MEMBER, json=message)
+    later = message | {"timestamp": (utc_now() + timedelta(hours=1)).isoformat()}
+    scheduled = await replica.ok("POST", "/api/v1/messages", MEMBER, json=later)
     return {
         "group": str(group["id"]),
         "group_id": str(group["id"]),
         "conversation_id": str(group["id"]),
         "message_id": sent["id"],
+        "scheduled_id": str(scheduled["scheduled_id"]),
         "user_id": second,
     }
 

@@ -115,6 +115,7 @@ async def test_a_send_touches_its_conversation_and_its_month(full: Pool, mode: s
         ["2026-01-01T00:00:00Z"] * batch,
         ["dm"] * batch,
         REPEATS_KNOWN,
+        True,
     ]
     async with full.acquire() as connection:
         await read(connection, SEND, arguments, mode)

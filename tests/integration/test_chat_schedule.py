@@ -46,7 +46,7 @@ async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
     assert unnamed[0] != unnamed[1]
     assert (await find_seat(talk.pool, pair, "bob")).last_seq == 0
 
-    channel = ConversationChannel(talk.sender)
+    channel = ConversationChannel(talk.sender, talk.pool)
     ids = [waiting.message_id, *(one.message_id for one in unnamed)]
     tried = [
         outcome
@@ -69,7 +69,7 @@ async def test_what_can_no_longer_be_sent_is_rejected(talk: Talk) -> None:
     group = (await add_group(talk.pool, nobody, "alice", "all", ["bob"])).conversation_id
     waiting = await schedule(talk.pool, {}, NewChatMessage(group, "bob", "later"), utc_now() + LATER)
     await remove_member(talk.pool, nobody, group, "bob", by="bob")
-    channel = ConversationChannel(talk.sender)
+    channel = ConversationChannel(talk.sender, talk.pool)
     by_hand = [
         Envelope(n, recipient, "x", 1, "test")
         for n, recipient in enumerate(

@@ -112,6 +112,15 @@ async def test_down_and_up_once(db_url: str) -> None:
         left = await connection.run_sync(down)
     await engine.dispose()
     assert left == ["alembic_version"]
-    assert await pending_migrations(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
-    assert await migrate(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
+    assert await pending_migrations(db_url) == [
+        "0001",
+        "0002",
+        "0003",
+        "0004",
+        "0005",
+        "0006",
+        "0007",
+        "0008",
+    ]
+    assert await migrate(db_url) == ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
     assert await migrate(db_url) == []

@@ -13,6 +13,8 @@ from dispatcher.kernel.clock import elapsed, pause
 CHUNK_BYTES = select.PIPE_BUF
 """A pipe takes so much whole or not at all, and never mixes it with what others write."""
 NO_SPIN_SECONDS = 0.01
+TURN_SECONDS = 0.002
+"""For so long lines go out before others of the event loop get their turn."""
 
 _TORN = "the line was begun, and its end did not go out"
 
@@ -66,7 +68,7 @@ class ConsoleChannel:
     async def _print(
         self, envelopes: Sequence[Envelope], outcomes: list[Outcome | None], until: float
     ) -> None:
-        place = 0
+        place, began = 0, elapsed()
         while place < len(envelopes):
             await self._output.room()
             # The loop's own deadline is only seen by what waits, and its clock stands still in a suspended machine.
@@ -76,9 +78,11 @@ class ConsoleChannel:
             if printed is None:
                 return
             place += printed
-            if place < len(envelopes):
-                # Others get their turn, and the deadline its chance. No room after all: somebody else has filled it.
-                await pause(0 if printed else NO_SPIN_SECONDS)
+            if not printed:  # no room after all: somebody else has filled it
+                await pause(NO_SPIN_SECONDS)
+            elif place < len(envelopes) and elapsed() - began > TURN_SECONDS:
+                await pause(0)  # others get their turn, and the deadline its chance
+                began = elapsed()
 
     async def _print_some(
         self, envelopes: Sequence[Envelope], place: int, outcomes: list[Outcome | None]

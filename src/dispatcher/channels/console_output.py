@@ -75,7 +75,7 @@ class ConsoleOutput:
         self._failure: str | None = None
         self._stalled_since: float | None = None
         self._failed_at = 0.0
-        self._took_nothing_at = float("-inf")
+        self._was_full_at = float("-inf")
         self.mid_line = False
         """The last byte that went out did not end a line."""
         self._descriptor = -1 if descriptor is None else descriptor
@@ -108,10 +108,8 @@ class ConsoleOutput:
             return READER_GONE
         if self._failure is not None and now - self._failed_at < AGAIN_SECONDS:
             return self._failure
-        tried = (
-            now - self._took_nothing_at < AGAIN_SECONDS
-        )  # a terminal's poll may say that there is room, and be wrong
-        if events and self._under_way is None and not tried:
+        full = now - self._was_full_at < AGAIN_SECONDS  # a terminal's poll may say otherwise, and be wrong
+        if events and self._under_way is None and not full:
             self._stalled_since = None
         elif self._stalled_since is None:
             self._stalled_since = now
@@ -203,10 +201,7 @@ class ConsoleOutput:
         if taken:
             self.mid_line = lines[taken - 1] != _NEWLINE
             self._failure = self._stalled_since = None
-            self._took_nothing_at = float("-inf")
-        else:
-            self._took_nothing_at = elapsed()
-            self._stalled_since = self._stalled_since or self._took_nothing_at
+        self._was_full_at = elapsed() if taken < len(lines) else float("-inf")
 
     def _fail(self, error: OSError) -> None:
         gone = error.errno in {errno.EPIPE, errno.ECONNRESET}

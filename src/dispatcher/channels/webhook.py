@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -19,10 +20,10 @@ from dispatcher.live_config.model import HEADER_NAME
 
 _MAX_CORRELATION_ID = 256
 _PORTS = {"http": 80, "https": 443}
-_BAD_AUTH = "webhook_auth_header and webhook_auth_key must be printable ASCII, the header one word"
+_BAD_AUTH = "{0}webhook_auth_header and {0}webhook_auth_key must be printable ASCII, the header one word"
 _OURS = frozenset({"connection", "content-length", "transfer-encoding", "webhook-id"})
 _NOT_FOR_A_KEY = (
-    "webhook_auth_header must be a header of the receiver's own, not one that the request itself needs"
+    "{}webhook_auth_header must be a header of the receiver's own, not one that the request itself needs"
 )
 
 
@@ -33,17 +34,49 @@ class Target:
     url: str
     auth_header: str = "x-ins-auth-key"
     auth_key: str | None = field(default=None, repr=False)
+    prefix: str = ""
+    """How the names of the live keys begin that say so: for texts that tell what to set."""
+
+
+def message_body(envelope: Envelope) -> bytes:
+    """`{"to": …, "content": …}`.
+
+    Raises:
+        ValueError: It cannot be sent, now or later; the text says why.
+    """
+    try:
+        return orjson.dumps({"to": envelope.recipient, "content": envelope.content})
+    except orjson.JSONEncodeError:  # half a surrogate pair; it will not become whole by waiting
+        raise ValueError("recipient or content is not valid Unicode text") from None
+
+
+def object_body(envelope: Envelope) -> bytes:
+    """The content, which is a JSON object itself, with the recipient as `to`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return orjson.dumps({**orjson.loads(envelope.content), "to": envelope.recipient})
+    except (orjson.JSONDecodeError, TypeError):
+        raise ValueError("the content of this lane is a JSON object") from None
 
 
 class WebhookChannel:
-    """Delivers by `POST {"to": …, "content": …}`. A new target needs a new channel.
+    """Delivers by a POST of what `body` makes of an envelope. A new target needs a new channel.
 
     Keeps up to `concurrency` idle connections; how many attempts run at once is the caller's to bound.
     """
 
-    def __init__(self, target: Target, *, concurrency: int) -> None:
-        """Never fails for a bad target: such a channel answers every envelope with what is wrong with it."""
+    def __init__(
+        self, target: Target, *, concurrency: int, body: Callable[[Envelope], bytes] = message_body
+    ) -> None:
+        """Never fails for a bad target: such a channel answers every envelope with what is wrong with it.
+
+        `body` raises ValueError for what can never be sent.
+        """
         self._unusable = ""
+        self._body, self._prefix = body, target.prefix
         self._pool: HttpPool | None = None
         try:
             self._url = _checked(target)
@@ -66,9 +99,9 @@ class WebhookChannel:
         if pool is None:
             return Retry(self._unusable, target_failed=True)
         try:
-            payload = orjson.dumps({"to": envelope.recipient, "content": envelope.content})
-        except orjson.JSONEncodeError:  # half a surrogate pair; it will not become whole by waiting
-            return Rejected("recipient or content is not valid Unicode text")
+            payload = self._body(envelope)
+        except ValueError as error:
+            return Rejected(str(error))
         deadline = asyncio.get_running_loop().time() + seconds
         request = self._request(envelope, payload)
         connection, on_its_way = pool.take(), False
@@ -79,12 +112,12 @@ class WebhookChannel:
             on_its_way = True
             answer = await coming
         except (OSError, HttpParserError) as error:
-            text = error_text(error, seconds=seconds, connecting=connection is None)
+            text = error_text(error, seconds=seconds, connecting=connection is None, prefix=self._prefix)
             return Retry(text, maybe_delivered=on_its_way, target_failed=True)
         finally:
             if connection is not None:
                 pool.give_back(connection)
-        return outcome_of(answer, self._url)
+        return outcome_of(answer, self._url, prefix=self._prefix)
 
     async def close(self) -> None:
         """Give up the connections."""
@@ -111,15 +144,15 @@ def _checked(target: Target) -> Url:
         url = parsed_url(target.url)
     except ValueError as error:
         raise ValueError(
-            f"webhook_url is not a URL ({error}): set it to one like https://example.com/hook"
+            f"{target.prefix}webhook_url is not a URL ({error}): set it to one like https://example.com/hook"
         ) from None
     if url.scheme not in _PORTS:
-        raise ValueError("webhook_url must begin with http:// or https://")
+        raise ValueError(f"{target.prefix}webhook_url must begin with http:// or https://")
     key = target.auth_key or ""
     if not (HEADER_NAME.fullmatch(target.auth_header) and key.isascii() and key.isprintable()):
-        raise ValueError(_BAD_AUTH)
+        raise ValueError(_BAD_AUTH.format(target.prefix))
     if target.auth_header.lower() in _OURS:
-        raise ValueError(_NOT_FOR_A_KEY)
+        raise ValueError(_NOT_FOR_A_KEY.format(target.prefix))
     return url
 
 

@@ -27,11 +27,11 @@ SERVER_ERROR = range(500, 600)
 
 _REFUSED_FOR_NOW = frozenset({408, 425, 429})
 _CHECK = {
-    401: "check webhook_auth_key",
-    403: "check webhook_auth_key",
-    404: "check webhook_url",
-    405: "check webhook_url",
-    410: "it says that it is gone for good; set webhook_url to another address",
+    401: "check {}webhook_auth_key",
+    403: "check {}webhook_auth_key",
+    404: "check {}webhook_url",
+    405: "check {}webhook_url",
+    410: "it says that it is gone for good; set {}webhook_url to another address",
 }
 _EXACT_FLOATS = 2**53
 
@@ -56,25 +56,27 @@ _NUMBER = re.compile(r"\[Errno (\d+)\]")
 _HOW_TLS_NAMES_IT = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
-def outcome_of(answer: Answer, url: Url) -> Outcome:
-    """What the answer to a request to `url` means."""
+def outcome_of(answer: Answer, url: Url, *, prefix: str = "") -> Outcome:
+    """What the answer to a request to `url` means; `prefix` is how the names of the channel's live keys begin."""
     status, excerpt = answer.status, excerpt_of(answer.body)
     if status in SUCCESS:
         return Delivered(at=answer.at, status=status, receipt_id=receipt_id_of(answer.body), excerpt=excerpt)
     wish = retry_after_seconds(answer.header(b"retry-after"), answer.at)
     if status in REDIRECTION:
-        error = _redirect_text(status, answer.header(b"location"), url)
+        error = _redirect_text(status, answer.header(b"location"), url, prefix)
         return Retry(error, status=status, excerpt=excerpt, retry_after=wish)
     error = f"the webhook answered {status} {responses.get(status, '')}".rstrip()
     if status in _CHECK:
-        error = f"{error}: {_CHECK[status]}"
+        error = f"{error}: {_CHECK[status].format(prefix)}"
     if status in CLIENT_ERROR and status not in _REFUSED_FOR_NOW:
         return Rejected(error, status=status, excerpt=excerpt)
     broken = status in SERVER_ERROR
     return Retry(error, status=status, excerpt=excerpt, retry_after=wish, target_failed=broken)
 
 
-def error_text(error: OSError | HttpParserError, *, seconds: float, connecting: bool) -> str:
+def error_text(
+    error: OSError | HttpParserError, *, seconds: float, connecting: bool, prefix: str = ""
+) -> str:
     """A short, stable text for a request that got no answer. Never the URL: it may carry secrets."""
     match error:
         case ClosedEarlyError() | HeadersTooLargeError():
@@ -82,7 +84,7 @@ def error_text(error: OSError | HttpParserError, *, seconds: float, connecting: 
         case HttpParserError():
             return f"the answer is not valid HTTP: {harmless(str(error)[:200])}"
         case socket.gaierror():
-            return "the webhook's host name cannot be resolved: check webhook_url"
+            return f"the webhook's host name cannot be resolved: check {prefix}webhook_url"
         case ssl.SSLCertVerificationError():
             return f"TLS: {harmless(error.verify_message[:200]).rstrip('.')}"
         case ssl.SSLError():
@@ -132,11 +134,12 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else text.translate(_HARMFUL)
 
 
-def _redirect_text(status: int, location: str | None, url: Url) -> str:
+def _redirect_text(status: int, location: str | None, url: Url, prefix: str) -> str:
     try:
         goal = None if location is None else parsed_url(urljoin(str(url), location))
     except ValueError:
         goal = None
     if goal is None or goal.scheme not in ("http", "https"):
-        return f"the webhook answered {status} without an address to go to: check webhook_url"
-    return f"the webhook redirects to {origin_ascii(goal)[:200]} ({status}): set webhook_url to the final address"
+        return f"the webhook answered {status} without an address to go to: check {prefix}webhook_url"
+    shown = origin_ascii(goal)[:200]
+    return f"the webhook redirects to {shown} ({status}): set {prefix}webhook_url to the final address"

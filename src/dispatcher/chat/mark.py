@@ -19,11 +19,11 @@ WITH given AS (
 ), held AS MATERIALIZED (
     SELECT m.* FROM (SELECT conversation_id, user_id FROM given ORDER BY conversation_id, user_id) who,
     LATERAL (
-        SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.left_seq FROM members m
+        SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.pushed_seq, m.left_seq FROM members m
         WHERE m.conversation_id = who.conversation_id AND m.user_id = who.user_id FOR NO KEY UPDATE
     ) m
 ), judged AS (
-    SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq,
+    SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq, held.pushed_seq,
            greatest(held.delivered_seq, given.delivered, given.read) AS delivered_now,
            greatest(held.read_seq, given.read) AS read_now
     FROM given JOIN held USING (conversation_id, user_id) JOIN conversations c ON c.id = given.conversation_id
@@ -36,6 +36,12 @@ WITH given AS (
     WHERE m.conversation_id = j.conversation_id AND m.user_id = j.user_id AND NOT j.has_left
       AND j.delivered_now <= j.last_seq AND (j.delivered_now, j.read_now) <> (j.delivered_seq, j.read_seq)
     RETURNING m.conversation_id, m.user_id
+), due AS ( -- who was called, and has now received that but not what came since: `push.py` has to look again
+    INSERT INTO chat_push_due AS d (conversation_id, since, seq)
+    SELECT j.conversation_id, now(), max(j.last_seq) FROM judged j JOIN moved USING (conversation_id, user_id)
+    WHERE j.delivered_seq < j.pushed_seq AND j.pushed_seq <= j.delivered_now AND j.delivered_now < j.last_seq
+    GROUP BY j.conversation_id ORDER BY j.conversation_id
+    ON CONFLICT (conversation_id) DO UPDATE SET marks = d.marks + 1
 )
 SELECT j.no, j.has_left, j.last_seq, j.delivered_seq, j.read_seq, j.delivered_now, j.read_now,
        moved.user_id IS NOT NULL AS moved

@@ -10,6 +10,7 @@ from dispatcher.chat.routes_groups import group_routes
 from dispatcher.chat.routes_history import history_routes
 from dispatcher.chat.routes_members import member_routes
 from dispatcher.chat.routes_message import one_message_routes
+from dispatcher.chat.routes_scheduled import scheduled_routes
 from dispatcher.chat.routes_send import send_routes
 from dispatcher.chat.routes_users import user_routes
 from dispatcher.kernel.api_key import HEADER
@@ -45,7 +46,7 @@ def chat_routes(parts: ChatParts) -> APIRouter:
     )
     for routes in (
         *(send_routes, history_routes, conversation_routes, one_message_routes),
-        *(group_routes, member_routes, user_routes),
+        *(group_routes, member_routes, user_routes, scheduled_routes),
     ):
         router.include_router(routes(parts))
     return router

@@ -52,7 +52,7 @@ async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: dateti
         raise NotFoundError(f"there is no {new.kind} {new.conversation_id}")
     if seat.closed_at is not None:
         raise ConflictError(f"conversation {new.conversation_id} is closed: nobody is there to read it")
-    waiting = NewMessage(f"{new.conversation_id}/{new.sender_id}", new.content, at, lane=LANE)
+    waiting = NewMessage(recipient(new.conversation_id, new.sender_id), new.content, at, lane=LANE)
     async with pool.acquire() as connection, connection.transaction():
         key = _key(new)
         known = await claim_keys(connection, [key]) if key else {}
@@ -65,9 +65,14 @@ async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: dateti
     return Scheduled(id_, repeated=False)
 
 
-def due(message_id: int, recipient: str, content: str) -> NewChatMessage | None:
+def recipient(conversation_id: int, sender_id: str) -> str:
+    """What stands in `recipient_phone` of this sender's messages for later into this conversation."""
+    return f"{conversation_id}/{sender_id}"
+
+
+def due(message_id: int, placed: str, content: str) -> NewChatMessage | None:
     """What to send now that the message is due; None for one of the lane that somebody put in who does not know how."""
-    conversation, _, sender = recipient.partition("/")
+    conversation, _, sender = placed.partition("/")
     if not (
         conversation.isascii() and conversation.isdigit() and len(conversation) < len(str(2**63)) and sender
     ):

@@ -4,7 +4,7 @@ The rows of the conversations are locked first: under that lock `seq` and `id` a
 for, so that the order of commits is the order of `seq`, and of two repeats on two replicas the second finds the first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -58,7 +58,7 @@ WITH given AS (
     UPDATE conversations c SET last_seq = c.last_seq + n.count, last_id = greatest(c.last_id, {NOW}) + n.count
     FROM (SELECT conversation_id, count(*) AS count FROM fresh GROUP BY conversation_id) n
     WHERE c.id = n.conversation_id
-    RETURNING c.id, c.last_seq - n.count AS seq, c.last_id - n.count AS last_id
+    RETURNING c.id, c.last_seq, c.last_seq - n.count AS seq, c.last_id - n.count AS last_id
 ), inserted AS (
     INSERT INTO chat_messages (conversation_id, id, seq, sender_id, client_id, content, client_at)
     SELECT n.id, n.last_id + f.nth, n.seq + f.nth, f.sender_id, f.client_id, f.content, f.client_at
@@ -78,6 +78,10 @@ WITH given AS (
                          read_seq = CASE WHEN m.read_seq = run.seq THEN run.seq + run.length ELSE m.read_seq END
     FROM held JOIN run ON run.conversation_id = held.conversation_id AND run.sender_id = held.user_id
     WHERE m.conversation_id = run.conversation_id AND m.user_id = run.sender_id AND m.delivered_seq = run.seq
+), due AS ( -- to be looked at by `push.py`; after the members, as `mark.py` does it too, or they wait for each other
+    INSERT INTO chat_push_due (conversation_id, since, seq)
+    SELECT id, now(), last_seq FROM numbered WHERE $8 AND (SELECT count(*) FROM held) >= 0 ORDER BY id
+    ON CONFLICT DO NOTHING
 )
 SELECT j.no, j.of_kind, j.low_user, j.high_user, j.was_member, j.has_left, j.closed, j.earlier_id, n.last_id + f.nth AS id, n.seq + f.nth AS seq
 FROM judged j LEFT JOIN fresh f ON f.no = j.no LEFT JOIN numbered n ON n.id = f.conversation_id
@@ -116,8 +120,9 @@ _Outcome: TypeAlias = SendResult | DispatcherError
 class Sender:
     """Sends chat messages; tells of each after its commit, in the order of `seq`."""
 
-    def __init__(self, pool: Pool, tell: Tell) -> None:
-        self._pool, self._tell = pool, tell
+    def __init__(self, pool: Pool, tell: Tell, *, pushing: Callable[[], bool] = lambda: False) -> None:
+        """`pushing` says whether anybody looks for members who have not received what is sent."""
+        self._pool, self._tell, self._pushing = pool, tell, pushing
         self._gathering = Gathering[NewChatMessage, _Outcome](
             self._write,
             key=_repeat_key,
@@ -179,6 +184,7 @@ class Sender:
                 [new.client_at for new in batch],
                 [new.kind for new in batch],
                 REPEATS_KNOWN,
+                self._pushing(),
             )
         return sorted(rows, key=lambda row: int(row["no"]))
 

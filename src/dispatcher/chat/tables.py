@@ -6,12 +6,14 @@
 | `conversations` | two users, or a group; `last_seq` is the number of its latest chat message, `last_id` that one's id |
 | `members` | who is in which conversation, since when, and how far each has received and read (the watermarks) |
 | `chat_messages` | by month of `id`: `chat_messages_YYYYMM` |
+| `chat_push_due` | the conversations that something was sent into just now: who has not received it? `push.py` |
 
 - `seq` is dense in its conversation, from 1: what is missing between two of them is missing.
 - `id` holds the time of sending (`ids.py`), rises strictly in its conversation and is unique only there.
 - `change` numbers edits and deletions of a conversation, so that whoever was away can ask for those it missed.
 - `0 <= read_seq <= delivered_seq <= last_seq`, and none of them ever goes back. No index holds a watermark, so that
   writing one touches a single row.
+- A member was called for what is up to `pushed_seq`, and is called again once `delivered_seq` is as far.
 - A member sees the messages behind `joined_id`; with a `left_seq` it is a former member, and sees nothing.
 """
 
@@ -99,6 +101,7 @@ members = Table(
     Column("delivered_at", _MOMENT),
     Column("read_at", _MOMENT),
     Column("muted", Boolean, nullable=False, server_default=false()),
+    Column("pushed_seq", BigInteger, nullable=False, server_default=_ZERO),
     CheckConstraint("role IN ('owner', 'admin', 'member')", name="role"),
     CheckConstraint("joined_seq <= read_seq AND read_seq <= delivered_seq", name="watermarks"),
     Index("members_user", "user_id", "conversation_id"),
@@ -134,4 +137,14 @@ chat_messages = Table(
     ),
     # No foreign keys: each would lock another row for every message, to guard against deletes that nothing here does.
     postgresql_partition_by="RANGE (id)",
+)
+
+chat_push_due = Table(
+    "chat_push_due",
+    metadata,
+    Column("conversation_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", _MOMENT, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("marks", BigInteger, nullable=False, server_default=_ZERO),
+    Index("chat_push_due_since", "since"),
 )

@@ -105,6 +105,12 @@ class ScheduledView(BaseModel):
     timestamp: datetime = Field(description="When it is to be sent.")
 
 
+class ScheduledListView(BaseModel):
+    """What waits, soonest first."""
+
+    scheduled: list[ScheduledView]
+
+
 class ConversationView(BaseModel):
     """A conversation, as one of its members sees it."""
 

@@ -10,7 +10,7 @@ from dispatcher.cli.known import known_etcd
 from dispatcher.cli.live_file import read_live_file
 from dispatcher.kernel.errors import InvalidRequestError, UnavailableError
 from dispatcher.kernel.etcd import ERRORS, connected
-from dispatcher.live_config.model import SECRET_KEYS, origin_of
+from dispatcher.live_config.model import SECRET_KEYS, URL_KEYS, origin_of
 from dispatcher.live_config.resolve import KEYS, check_value, resolve
 from dispatcher.settings import Settings, read_settings
 
@@ -96,7 +96,7 @@ def shown_value(key: str, value: bytes) -> str:
     if key in SECRET_KEYS:
         return "(set)"
     text = value.decode(errors="replace").strip()
-    if key == "webhook_url":
+    if key in URL_KEYS:
         return _shown_url(text)
     return text
 

@@ -9,7 +9,9 @@ from dispatcher.cli.console import out
 
 Lane = Annotated[
     str | None,
-    typer.Option("--lane", help="Only this lane: webhook, console or chat.", show_default="all of them"),
+    typer.Option(
+        "--lane", help="Only this lane: webhook, console, chat or push.", show_default="all of them"
+    ),
 ]
 
 

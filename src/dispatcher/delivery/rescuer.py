@@ -1,6 +1,6 @@
 """The rescuer: gives every expired lease its verdict. The only recovery path, for kill -9 and partition alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -47,14 +47,19 @@ class Rescuer:
         *,
         replica: str,
         longest_lease: Callable[[LiveConfig], float],
+        repeatable: Container[str] = (),
     ) -> None:
-        """`longest_lease` says how many seconds a lease of any lane lasts at most."""
+        """`longest_lease` says how many seconds a lease of any lane lasts at most.
+
+        In a lane that is `repeatable` two attempts are one message: it holds nothing for a person.
+        """
         self._pool = pool
         self._redis = redis
         self._recent = recent
         self._live = live
         self._replica = replica
         self._longest_lease = longest_lease
+        self._repeatable = repeatable
         self._clock = DatabaseClock()
         self._longest = 0.0
         self._no_verdict_before = 0.0
@@ -132,7 +137,7 @@ class Rescuer:
                 verdict(
                     lease,
                     receipts_found.get(lease.message_id),
-                    on_uncertain=config.on_uncertain,
+                    on_uncertain="retry" if lease.lane in self._repeatable else config.on_uncertain,
                     max_attempts=config.max_attempts,
                 )
                 for lease in some

@@ -34,7 +34,7 @@ from dispatcher.messages.upcoming import upcoming
 
 log = structlog.get_logger()
 
-AHEAD_SECONDS = 0.5
+AHEAD_SECONDS = 1.0
 """How long before its time a message is claimed. Cancelling or moving it works until then; what its holder then takes
 to the grave is late by a lease."""
 POLL_SECONDS = 0.1
@@ -61,6 +61,8 @@ class TimekeeperParts:
     catch_up: Callable[[], Awaitable[None]]
     """Brings the live configuration to the latest that any replica has accepted."""
     poll_seconds: float = POLL_SECONDS
+    ahead_seconds: float = AHEAD_SECONDS
+    """More than `poll_seconds`, or what came in by itself is late."""
     frontier: Frontier = field(default_factory=lambda: Frontier(longest_wait_seconds=HEAD_SECONDS))
 
     def terms(self) -> Terms:
@@ -94,7 +96,7 @@ class Timekeeper:
 
     def arrived(self, at: datetime) -> None:
         """This process has put in a message that is due at this time."""
-        if self._parts.clock.until(at) < AHEAD_SECONDS:
+        if self._parts.clock.until(at) < self._parts.ahead_seconds:
             self._look_now.set()
 
     def stop(self) -> None:
@@ -143,9 +145,9 @@ class Timekeeper:
     async def _look(self, group: asyncio.TaskGroup) -> bool:
         """Look ahead once and claim what there is. Whether that is all for now."""
         parts = self._parts
-        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS))
+        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS + parts.poll_seconds))
         search = parts.frontier.search(elapsed())
-        seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=AHEAD_SECONDS)
+        seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=parts.ahead_seconds)
         self._follow_clock(parts.clock.observe(seen.now, began=seen.began, ended=seen.ended), group)
         room = min(CLAIM_AT_MOST, HELD_AT_MOST - len(self._agenda))
         self._behind = self._overdue() >= CLAIM_AT_MOST
@@ -162,7 +164,7 @@ class Timekeeper:
             origin=snapshot.origin,
             frontier=parts.frontier,
             search=search,
-            ahead_seconds=AHEAD_SECONDS,
+            ahead_seconds=parts.ahead_seconds,
             reserve=terms.hold_uncertain,
         )
         if not claimed:

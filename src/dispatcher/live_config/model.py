@@ -125,6 +125,22 @@ class LiveConfig(BaseModel):
     echo_backoff_cap: Seconds = Field(
         default=10, ge=0.01, le=86_400, description="The most seconds that it prints nothing."
     )
+    push_webhook_url: Annotated[str, Field(max_length=2048), AfterValidator(_webhook_url)] | None = Field(
+        default=None,
+        description="Who is told of members that have not received a chat message. Without it nobody is.",
+    )
+    push_webhook_auth_key: SecretStr | None = Field(
+        default=None, max_length=4096, description="Secret sent there. Never logged, never shown."
+    )
+    push_webhook_auth_header: str = Field(
+        default="x-ins-auth-key", description="The header that carries push_webhook_auth_key."
+    )
+    push_after: Seconds = Field(
+        default=5,
+        ge=0.1,
+        le=3600,
+        description="Seconds without an acknowledgement; it is found to be missing within as many more.",
+    )
     retention_days: int = Field(
         default=30,
         ge=1,
@@ -139,14 +155,14 @@ class LiveConfig(BaseModel):
         description="Days that chat messages are kept, in whole months. Unless set: for ever.",
     )
 
-    @field_validator("webhook_auth_key")
+    @field_validator("webhook_auth_key", "push_webhook_auth_key")
     @classmethod
     def _header_value(cls, value: SecretStr | None) -> SecretStr | None:
         if value and not all(" " <= c <= "~" for c in value.get_secret_value()):
             raise ValueError("must be printable ASCII: it travels in a header")
         return value
 
-    @field_validator("webhook_auth_header")
+    @field_validator("webhook_auth_header", "push_webhook_auth_header")
     @classmethod
     def _header_name(cls, value: str) -> str:
         if not HEADER_NAME.fullmatch(value):
@@ -168,15 +184,17 @@ class LiveConfig(BaseModel):
         return timedelta(seconds=self.scheduler_interval)
 
 
-SECRET_KEYS = frozenset({"webhook_auth_key"})
+SECRET_KEYS = frozenset({"webhook_auth_key", "push_webhook_auth_key"})
+URL_KEYS = frozenset({"webhook_url", "push_webhook_url"})
 
 
 def shown(config: LiveConfig) -> dict[str, object]:
-    """The configuration for people: secrets as `(set)`, the webhook's address without credentials, path or query."""
+    """The configuration for people: secrets as `(set)`, addresses without credentials, path or query."""
     values: dict[str, object] = config.model_dump()
     for key in SECRET_KEYS:
         values[key] = "(set)" if values[key] else None
-    values["webhook_url"] = origin_of(config.webhook_url)
+    for key in URL_KEYS:
+        values[key] = origin_of(getattr(config, key))
     return values
 
 
