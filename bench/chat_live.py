@@ -117,7 +117,7 @@ class Client(asyncio.Protocol):
             case "hello":
                 self._greeted.set_result(None)
             case kind:
-                assert kind in {"sent", "receipts"}, frame
+                assert kind in {"sent", "receipts", "bye"}, frame
 
 
 @asynccontextmanager

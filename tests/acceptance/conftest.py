@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from tests.acceptance.cluster import Cluster, running_cluster, running_own_cluster
 from tests.acceptance.receiver import Receiver, running_receiver
+from tests.conftest import administer, database_url
 
 from dispatcher.embedded.servers import RunningServers
 
@@ -27,6 +28,19 @@ async def cluster(
     """On shared servers, with a database and an etcd prefix of its own."""
     prefix = f"/acceptance/{uuid4().hex[:12]}/"
     async with running_cluster(tmp_path, servers, db_url=db_url, etcd_prefix=prefix) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def chat_cluster(
+    servers: RunningServers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster]:
+    """One for all tests of a module, which have users of their own; on shared servers."""
+    tag = uuid4().hex[:12]
+    await administer(servers, f"CREATE DATABASE chat_{tag} TEMPLATE {template} STRATEGY wal_log")
+    url = database_url(servers, f"chat_{tag}")
+    folder = tmp_path_factory.mktemp("chat")
+    async with running_cluster(folder, servers, db_url=url, etcd_prefix=f"/acceptance/{tag}/") as running:
         yield running
 
 

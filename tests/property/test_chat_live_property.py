@@ -274,7 +274,7 @@ def test_snapshot_and_what_is_pushed_are_a_fresh_snapshot(db_url: str, redis_url
                 await world.end()
 
         @settings(
-            max_examples=int(EXAMPLES or 12),
+            max_examples=int(EXAMPLES or 8),
             derandomize=EXAMPLES is None,
             deadline=None,
             database=None,

@@ -14,6 +14,7 @@ import orjson
 
 from dispatcher.channels.contract import Envelope
 from dispatcher.kernel.ecs import ECS_VERSION
+from dispatcher.kernel.harmless import ACTING, escape
 
 LATE = timedelta(seconds=1)
 """From here on a line says LATE, instead of by how many milliseconds it is after its time."""
@@ -21,20 +22,10 @@ LATE = timedelta(seconds=1)
 Line = Callable[[Envelope, datetime], bytes]
 """Makes the line, with its end, of a message that is printed at this moment."""
 
-# C0, DEL and C1 (a lone U+009B begins a terminal's command as ESC [ does), what ends a line for anybody, surrogates, and
-# every format character: they reorder, hide or tag. Left are the two joiners, without which names in Persian and half
-# of the emoji fall apart.
-_ACTING = (
-    "\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
-)
-_IN_PLAIN = re.compile(rf"[\\{_ACTING}]")
-_IN_JSON = re.compile(f"[{_ACTING}]")
-_SHORT = {"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_IN_PLAIN = re.compile(rf"[\\{ACTING}]")
+_IN_JSON = re.compile(f"[{ACTING}]")
 _NOTHING, _MILLISECOND = timedelta(0), timedelta(milliseconds=1)
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-_BEYOND_16_BITS = 0x10000
 
 
 def plain_line(envelope: Envelope, now: datetime) -> bytes:
@@ -105,10 +96,8 @@ def _shown(text: str) -> str:
     return _IN_PLAIN.sub(lambda found: _plain_escape(found[0]), text)
 
 
-@cache
 def _plain_escape(character: str) -> str:
-    code = ord(character)
-    return _SHORT.get(character) or (f"\\u{code:04x}" if code < _BEYOND_16_BITS else f"\\U{code:08x}")
+    return r"\\" if character == "\\" else escape(character)
 
 
 @cache

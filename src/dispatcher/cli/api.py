@@ -54,7 +54,7 @@ def call(
     try:
         with httpx2.Client(
             timeout=SECONDS,
-            verify=_trusted(settings),
+            verify=trusted(settings),
             # a proxy of the environment does not know the services of this machine
             trust_env=urlsplit(base).hostname not in _LOOPBACK,
         ) as client:
@@ -130,7 +130,7 @@ def api_url(settings: Settings, given: str | None) -> str:
     return url.rstrip("/")
 
 
-def _trusted(settings: Settings) -> ssl.SSLContext | bool:
+def trusted(settings: Settings) -> ssl.SSLContext | bool:
     """The service's own certificate too, which is often a self-signed one."""
     if not settings.use_https:
         return True

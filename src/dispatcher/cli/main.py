@@ -11,7 +11,7 @@ from dispatcher.cli.console import err, out
 from dispatcher.cli.lazy import Entry, lazy_group
 from dispatcher.kernel.errors import DispatcherError
 
-_RUN, _MESSAGES, _OPERATE = "Run", "Messages", "Look and steer"
+_RUN, _MESSAGES, _CHAT, _OPERATE = "Run", "Messages", "Chat", "Look and steer"
 COMMANDS = {
     "serve": Entry("dispatcher.cli.serve", "serve", "Run the service. First look: serve --sandbox", _RUN),
     "services": Entry("dispatcher.cli.services", "services", "Run Postgres, Redis and etcd alone.", _RUN),
@@ -27,6 +27,7 @@ COMMANDS = {
         "dispatcher.cli.change", "retry", "Send once more what has failed, one or all.", _MESSAGES
     ),
     "resolve": Entry("dispatcher.cli.change", "resolve", "Say what became of what is uncertain.", _MESSAGES),
+    "chat": Entry("dispatcher.cli.chat", "chat", "Talk to somebody, or in a group.", _CHAT),
     "status": Entry(
         "dispatcher.cli.status", "status", "What works, what does not, what comes next.", _OPERATE
     ),

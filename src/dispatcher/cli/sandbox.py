@@ -48,6 +48,7 @@ def welcome(url: str, *, receiver: str, etcd: str, prefix: str) -> None:
   etcdctl --endpoints={etcd} put {prefix}scheduler_interval 1
   curl {url}/sent
   curl -X POST {url}/stop
+  dispatcher chat alice --to bob   [dim]and, in one more terminal, the other way round[/]
   dispatcher --help
 
 [dim]Ctrl-C stops everything; the data stays.[/]

@@ -4,11 +4,10 @@ import os
 import re
 from typing import Annotated
 
-import jwt
 import typer
 
 from dispatcher.chat.tables import USER_ID
-from dispatcher.kernel.clock import unix_seconds
+from dispatcher.cli.mint import mint
 from dispatcher.kernel.errors import InvalidRequestError, StartupError
 from dispatcher.settings import read_settings
 
@@ -32,10 +31,5 @@ def token(
         )
     if not re.fullmatch(USER_ID, user):
         raise InvalidRequestError(f"{user[:80]} is not a user's id, which is {USER_ID}")
-    claims: dict[str, object] = {"sub": user, "exp": unix_seconds() + round(hours * 3600)}
-    if settings.token_audience:
-        claims["aud"] = settings.token_audience
-    if settings.token_issuer:
-        claims["iss"] = settings.token_issuer
     # written as it is: a terminal's width must not break it
-    typer.echo(jwt.encode(claims, settings.token_secret.get_secret_value(), "HS256"))
+    typer.echo(mint(settings, user, seconds=hours * 3600))

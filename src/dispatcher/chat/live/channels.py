@@ -68,7 +68,7 @@ class Channels:
             socket_connect_timeout=2.0,
             socket_timeout=2.0,
             retry=Retry(NoBackoff(), 0),
-            single_connection_client=False,
+            protocol=2,  # its answers are the plainer ones
         )
         self._prefix, self._got, self._turned = prefix, got, turned
         self._wanted: dict[str, int] = {}
