@@ -201,7 +201,8 @@ async def test_what_was_committed_and_never_told_is_found(stage: Cluster) -> Non
         assert (await bob.has(id_, 4, seconds=CHECK_SECONDS)).order == [1, 2, 3, 4]
 
         async def edited() -> bool:
-            return bob.seen[id_].messages[1]["content"] == "edited"
+            content: str = bob.seen[id_].messages[1]["content"]
+            return content == "edited"
 
         await eventually(edited, seconds=CHECK_SECONDS, what="the edit is found too")
         assert (await bob.has(new, 2, seconds=CHECK_SECONDS)).order == [1, 2]
