@@ -20,6 +20,7 @@ from tests.chaos.wire import running_wire
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from dispatcher.chat.change import edit
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.kernel.clock import elapsed, pause
@@ -191,10 +192,19 @@ async def test_what_was_committed_and_never_told_is_found(stage: Cluster) -> Non
     id_ = await add_dm(stage.pool, alice_id, bob_id)
     bob = Chatter(bob_id, at(stage, 1))
     async with chatting(bob):
-        await fill_up(stage, id_, alice_id, 3)  # as by a replica that was killed right after its commit
-        new = await add_dm(stage.pool, bob_id, carol_id)  # nobody tells that it was opened either
+        mine = await bob.send_surely("1", "as sent", conversation_id=id_)
+        # as by a replica that was killed right after its commits
+        await edit(stage.pool, nobody, id_, int(mine["id"]), bob_id, content="edited")
+        await fill_up(stage, id_, alice_id, 3)
+        new = await add_dm(stage.pool, bob_id, carol_id)
         await fill_up(stage, new, carol_id, 2)
-        assert (await bob.has(id_, 3, seconds=CHECK_SECONDS)).order == [1, 2, 3]
+        assert (await bob.has(id_, 4, seconds=CHECK_SECONDS)).order == [1, 2, 3, 4]
+
+        async def edited() -> bool:
+            content: str = bob.seen[id_].messages[1]["content"]
+            return content == "edited"
+
+        await eventually(edited, seconds=CHECK_SECONDS, what="the edit is found too")
         assert (await bob.has(new, 2, seconds=CHECK_SECONDS)).order == [1, 2]
 
 
