@@ -96,7 +96,7 @@ def console_terms(config: LiveConfig) -> Terms:
 
 CONSOLE = Lane("console", console_terms)
 
-SELDOM_SECONDS = 1.0
+SELDOM_SECONDS = 2.0
 """How often a lane looks where most of what comes in is known at once, because this process has put it in."""
 FAR_AHEAD_SECONDS = SELDOM_SECONDS + AHEAD_SECONDS
 """So what comes in by itself is found in time by the look before."""

@@ -16,7 +16,7 @@ ANSWERS = {
     "close": Answer(ending="close"),
     "endless": Answer(ending="endless"),
     "not json": Answer(200, b"{broken"),
-    "slow": Answer(202, OK_BODY, delay=0.7),
+    "slow": Answer(202, OK_BODY, delay=0.4),
 }
 ATTEMPTS = 2
 EXPECTED = {

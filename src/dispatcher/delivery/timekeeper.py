@@ -39,6 +39,9 @@ AHEAD_SECONDS = 1.0
 to the grave is late by a lease."""
 POLL_SECONDS = 0.1
 """How late a message can be that somebody else put in for a time as near as this."""
+QUIET_SECONDS = 10.0
+"""After so long without a message the looks become seldom: what nobody uses costs next to nothing."""
+QUIET_POLL_SECONDS = 0.5
 RECENT_SECONDS = 2.0
 """Each look goes back this far, for what came in behind the claims made so far."""
 HEAD_SECONDS = 1.0
@@ -82,6 +85,7 @@ class Timekeeper:
             parts.pool, parts.settler, parts.channel, parts.clock, lane=parts.lane.name, ended=self._send_now
         )
         self._behind = False
+        self._found_at = elapsed()
         self._stopping = False
         parts.tuner.signal(self._look_now)
 
@@ -139,16 +143,18 @@ class Timekeeper:
                 await wait_for(self._look_now, BROKEN_SECONDS)
             else:
                 if found_all:
-                    await wait_for(self._look_now, self._parts.poll_seconds)
+                    await wait_for(self._look_now, self._next_look_in())
         self._send_now.set()
 
     async def _look(self, group: asyncio.TaskGroup) -> bool:
         """Look ahead once and claim what there is. Whether that is all for now."""
         parts = self._parts
-        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS + parts.poll_seconds))
+        parts.frontier.arrived(parts.clock.now() - timedelta(seconds=RECENT_SECONDS + self._next_look_in()))
         search = parts.frontier.search(elapsed())
         seen = await upcoming(parts.pool, parts.lane.name, search, within_seconds=parts.ahead_seconds)
         self._follow_clock(parts.clock.observe(seen.now, began=seen.began, ended=seen.ended), group)
+        if seen.any_due:
+            self._found_at = seen.ended
         room = min(CLAIM_AT_MOST, HELD_AT_MOST - len(self._agenda))
         self._behind = self._overdue() >= CLAIM_AT_MOST
         if not (seen.any_due and room and self._may_claim()) or self._behind:
@@ -173,6 +179,10 @@ class Timekeeper:
         self._agenda.add(Held(message, terms) for message in claimed)
         self._send_now.set()
         return len(claimed) < room
+
+    def _next_look_in(self) -> float:
+        quiet = elapsed() - self._found_at > QUIET_SECONDS
+        return max(self._parts.poll_seconds, QUIET_POLL_SECONDS) if quiet else self._parts.poll_seconds
 
     def _may_claim(self) -> bool:
         parts = self._parts
