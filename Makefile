@@ -26,7 +26,7 @@ run: install ## Start the service with its own Postgres, Redis, etcd and a sampl
 demo: install ## See it all in under a minute: two replicas, exact ticks, live retuning
 	@$(BIN)/dispatcher demo
 
-WORKERS ?= 2
+WORKERS ?= 3
 
 test: install ## Run every test, against real servers: side by side, then those that measure time, alone
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"; side_by_side=$$?; \

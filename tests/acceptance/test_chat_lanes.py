@@ -118,7 +118,7 @@ async def test_a_call_outlives_the_replica_that_was_making_it(cluster: Cluster, 
 async def test_a_message_for_later_is_sent_at_its_time_unless_called_off(cluster: Cluster) -> None:
     one, other = await cluster.start(2)
     await add_users(one, "alice", "bob")
-    due = await cluster.now() + timedelta(seconds=2.5)
+    due = await cluster.now() + timedelta(seconds=5)
     later = await say(one, "alice", "bob", "later", timestamp=due.isoformat(), client_id="c-1")
     again = await say(other, "alice", "bob", "later", timestamp=due.isoformat(), client_id="c-1")
     assert again["scheduled_id"] == later["scheduled_id"], "a repeat is the same message"

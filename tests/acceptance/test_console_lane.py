@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.replica import Replica, eventually
 
-MESSAGES = int(os.environ.get("DISPATCHER_ECHO_MESSAGES", "10000"))
+MESSAGES = int(os.environ.get("DISPATCHER_ECHO_MESSAGES", "5000"))
 PER_SECOND = 2500
 
 
@@ -64,7 +64,7 @@ async def test_three_replicas_print_every_line_once_and_in_due_order(cluster: Cl
 async def test_a_kill_in_mid_stream_loses_nothing(cluster: Cluster, policy: str) -> None:
     await cluster.configure(echo_timeout=0.1, on_uncertain=policy)
     replicas = await cluster.start(2)
-    ids = await insert(cluster, 4000, due_in=1, apart=1 / 2000)
+    ids = await insert(cluster, 2500, due_in=1, apart=1 / 2000)
     victim = replicas[0]
 
     async def printing() -> bool:

@@ -10,7 +10,7 @@ from tests.acceptance.cluster import Cluster
 from tests.acceptance.receiver import Answer, Receiver
 from tests.acceptance.replica import Replica, eventually
 
-ROUNDS = int(os.environ.get("DISPATCHER_KILL_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("DISPATCHER_KILL_ROUNDS", "4"))
 SEED = int(os.environ.get("DISPATCHER_KILL_SEED", "2"))
 MESSAGES_A_ROUND = 60
 LEASE_SECONDS = 3

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Self
 from uuid import uuid4
 
@@ -33,6 +34,8 @@ class Room:
         self._written: asyncio.Queue[Unsent] = asyncio.Queue(MAX_WRITTEN)
         self._typed = -TYPING_EVERY_SECONDS
         self._more = True
+        self._sent_seq = 0
+        self._heard = asyncio.Event()
 
     @classmethod
     async def enter(
@@ -76,8 +79,13 @@ class Room:
         return "; ".join(harmless(one.content) for one in self.talk.unsent.values() if not one.problem)
 
     async def everything_sent(self) -> None:
-        """Wait until the service has what was written."""
+        """Wait until the service has what was written, and it is shown as far as that comes soon."""
         await self._written.join()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while self.talk.last_seq < self._sent_seq:
+                    self._heard.clear()
+                    await self._heard.wait()
 
     async def attend(self, until: Coroutine[None, None, None]) -> None:
         """Be in the room until this has ended, or the user has left.
@@ -109,13 +117,15 @@ class Room:
         self.hearing.begin()
         async for event in self._client.events():
             self.hearing.happened(event)
+            self._heard.set()
 
     async def _speak(self) -> None:
         """Send what was written, in its order, forever."""
         while True:
             one = await self._written.get()
             try:
-                await self._client.send(one.content, to=self._to, client_id=one.client_id)
+                sent = await self._client.send(one.content, to=self._to, client_id=one.client_id)
+                self._sent_seq = sent.seq
             except RefusedError as error:
                 one.problem = error.detail
                 self._face.note(f"not sent: {error.detail}")
