@@ -13,20 +13,14 @@ from dispatcher import __version__
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import JsonLine, Line, plain_line
 from dispatcher.channels.console_output import ConsoleOutput
-from dispatcher.chat.caller import Callers
-from dispatcher.chat.channel import ConversationChannel
 from dispatcher.chat.jwks import PublishedKeys
 from dispatcher.chat.live.endpoint import PATHS as SOCKET_PATHS
-from dispatcher.chat.live.endpoint import Endpoint
 from dispatcher.chat.live.live import Live
 from dispatcher.chat.months import keep_months
-from dispatcher.chat.open_dm import Pairs
-from dispatcher.chat.parts import ChatParts
-from dispatcher.chat.push import is_pushing
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
-from dispatcher.chat.send import Sender as ChatSender
-from dispatcher.chat.token import SharedSecret, TokenKeys, Tokens
+from dispatcher.chat.token import SharedSecret, Tokens
+from dispatcher.chat_at_work import Chat, chatting
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.switches import LaneSwitch, Switches
@@ -42,7 +36,7 @@ from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
-from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing, sending_later
+from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -226,68 +220,43 @@ async def running(
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    """Chat of this replica."""
-
-    parts: ChatParts
-    sockets: Endpoint
-    keeper: Timekeeper
-    switch: LaneSwitch
-
-
 @asynccontextmanager
 async def _chatting(
     addresses: Addresses, settings: Settings, *, application: str, key: ApiKey | None, shared: Shared
-) -> AsyncIterator[_Chat]:
-    """Chat at work: what people send is written and pushed, and what is for later is sent at its time."""
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE)
-        )
-        tokens = None
-        if settings.token_secret is not None:
-            tokens = _tokens(settings, SharedSecret(settings.token_secret.get_secret_value()))
-        elif settings.token_jwks is not None:
-            published = PublishedKeys(settings.token_jwks)
-            await stack.enter_async_context(background("token keys", published.run))
-            tokens = _tokens(settings, published)
-        socket_pool = await stack.enter_async_context(
-            connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE)
-        )
+) -> AsyncIterator[Chat]:
+    async with (
+        connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE) as pool,
+        connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE) as socket_pool,
+        _tokens(settings) as tokens,
+    ):
         live = Live(
             *(socket_pool, shared.redis, addresses.redis_url),
             password=_secret(settings),
             db=settings.redis_db,
             replica=settings.replica,
         )
-        sender = ChatSender(pool, live.tell, pushing=lambda: is_pushing(shared.follower.live.value))
-        pairs = Pairs(pool, live.tell)
-        await stack.enter_async_context(background("chat sender", sender.run))
-        sockets = await stack.enter_async_context(
-            live.running(
-                *(sender, pairs),
-                tokens=tokens,
-                key=key,
-                origins=settings.chat_origins,
-                ping_seconds=settings.chat_ping_interval,
-            )
-        )
-        channel = ConversationChannel(sender, pool)
-        keeper = await stack.enter_async_context(sending_later(channel, shared))
-        parts = ChatParts(
-            pool=pool,
-            callers=Callers(tokens=tokens, key=key),
-            sender=sender,
-            pairs=pairs,
-            tell=live.tell,
-            arrived={CHAT.name: keeper.arrived},
-        )
-        yield _Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
+        async with chatting(
+            *(shared, pool, live),
+            tokens=tokens,
+            key=key,
+            origins=settings.chat_origins,
+            ping_seconds=settings.chat_ping_interval,
+        ) as chat:
+            yield chat
 
 
-def _tokens(settings: Settings, keys: TokenKeys) -> Tokens:
-    return Tokens(keys, audience=settings.token_audience, issuer=settings.token_issuer)
+@asynccontextmanager
+async def _tokens(settings: Settings) -> AsyncIterator[Tokens | None]:
+    """What checks tokens; None where none are asked for."""
+    named = {"audience": settings.token_audience, "issuer": settings.token_issuer}
+    if settings.token_secret is not None:
+        yield Tokens(SharedSecret(settings.token_secret.get_secret_value()), **named)
+    elif settings.token_jwks is not None:
+        published = PublishedKeys(settings.token_jwks)
+        async with background("token keys", published.run):
+            yield Tokens(published, **named)
+    else:
+        yield None
 
 
 def _line(settings: Settings) -> Line:

@@ -1,0 +1,67 @@
+"""Chat at work: what sends, pushes and keeps people's messages for later, started and stopped in order."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from dispatcher.chat.caller import Callers
+from dispatcher.chat.channel import ConversationChannel
+from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.live import Live
+from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.parts import ChatParts
+from dispatcher.chat.push import is_pushing
+from dispatcher.chat.send import Sender
+from dispatcher.chat.token import Tokens
+from dispatcher.delivery.switches import LaneSwitch
+from dispatcher.delivery.timekeeper import Timekeeper
+from dispatcher.kernel.api_key import ApiKey
+from dispatcher.kernel.db import Pool
+from dispatcher.kernel.lifecycle import background
+from dispatcher.lanes import CHAT
+from dispatcher.lanes_at_work import Shared, sending_later
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Chat of this replica."""
+
+    parts: ChatParts
+    sockets: Endpoint
+    keeper: Timekeeper
+    switch: LaneSwitch
+
+
+@asynccontextmanager
+async def chatting(
+    shared: Shared,
+    pool: Pool,
+    live: Live,
+    *,
+    tokens: Tokens | None,
+    key: ApiKey | None,
+    origins: Sequence[str],
+    ping_seconds: float,
+) -> AsyncIterator[Chat]:
+    """What people send is written and pushed, and what is for later is sent at its time.
+
+    Without `tokens` and `key` everybody is who they say they are: for loopback.
+    """
+    async with AsyncExitStack() as stack:
+        sender = Sender(pool, live.tell, pushing=lambda: is_pushing(shared.follower.live.value))
+        pairs = Pairs(pool, live.tell)
+        await stack.enter_async_context(background("chat sender", sender.run))
+        sockets = await stack.enter_async_context(
+            live.running(sender, pairs, tokens=tokens, key=key, origins=origins, ping_seconds=ping_seconds)
+        )
+        channel = ConversationChannel(sender, pool)
+        keeper = await stack.enter_async_context(sending_later(channel, shared))
+        parts = ChatParts(
+            pool=pool,
+            callers=Callers(tokens=tokens, key=key),
+            sender=sender,
+            pairs=pairs,
+            tell=live.tell,
+            arrived={CHAT.name: keeper.arrived},
+        )
+        yield Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
