@@ -139,6 +139,21 @@ async def test_with_hold_only_what_was_begun_at_a_kill_is_uncertain(pool: Pool, 
     assert await states(pool) == {"uncertain": 2, "pending": 3}, "who lost its lease changes nothing"
 
 
+async def test_workers_and_batches_follow_the_live_config(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_workers=2, echo_batch_size=3, echo_timeout=60)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        await put_timed(pool, 40)
+        await until(lambda: one.timekeeper.held == 34 and len(one.console.batches) == 2)
+        assert one.console.batches == [3, 3], "two batches of three, and no more at the same time"
+        cluster.retune(echo_workers=4, echo_batch_size=10)
+        await until(lambda: one.timekeeper.held == 14 and len(one.console.batches) == 4)
+        assert one.console.batches == [3, 3, 10, 10]
+        one.console.gate.set()
+        await until_true(lambda: all_sent(pool))
+    assert max(one.console.batches) == 10
+
+
 async def test_nothing_is_claimed_after_a_stop_of_the_lane(cluster: TimedCluster) -> None:
     async with cluster.replica("a") as one:
         await put_timed(cluster.pool, 1)

@@ -79,6 +79,13 @@ class TimedCluster:
         self.live = Live(Snapshot(LiveConfig.model_validate(values), Origin(0, 1)))
         self._redis_url = redis_url
 
+    def retune(self, **values: object) -> None:
+        """Put other live values, which every replica has at once."""
+        origin = self.live.snapshot.origin
+        assert origin is not None
+        config = LiveConfig.model_validate({**self.live.value.model_dump(), **values})
+        self.live.publish(Snapshot(config, Origin(0, origin.revision + 1)))
+
     @asynccontextmanager
     async def replica(self, name: str) -> AsyncIterator[TimedReplica]:
         clock = DatabaseClock()
