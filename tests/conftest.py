@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import psutil
 import pytest
 from redis.asyncio import Redis
 
@@ -18,6 +19,8 @@ from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.migrate import migrate
 
 TEMPLATE = "template_dispatcher"
+MEMORY = Path("/dev/shm")
+MEMORY_FREE, MEMORY_AVAILABLE = 2 << 30, 4 << 30
 
 # A shell that starts this run in the background has it ignore Ctrl-C, and every child inherits that: a command that
 # a test interrupts would go on.
@@ -32,13 +35,24 @@ def pytest_configure(config: pytest.Config) -> None:
         held.bind(("127.0.0.1", USUAL_PORT))
 
 
+def servers_place() -> Path | None:
+    """Where to put the folders of servers: in memory where there is plenty, else (None) where temporary files go.
+
+    A database of its own is hundreds of files a test: making them on a disk takes longer than most tests.
+    """
+    if not MEMORY.is_dir() or psutil.virtual_memory().available < MEMORY_AVAILABLE:
+        return None
+    return MEMORY if psutil.disk_usage(str(MEMORY)).free >= MEMORY_FREE else None
+
+
 @pytest.fixture(scope="session")
 async def servers() -> AsyncIterator[RunningServers]:
     # tempfile and not tmp_path: Postgres runs as nobody where the tests run as root, and has to get in
-    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-", dir=servers_place()) as folder:
         async with running_servers(Path(folder), postgres=True, redis=True, etcd=True) as running:
             # nothing here outlives the machine, and a kill -9 of Postgres loses nothing that the kernel has
             await administer(running, "ALTER SYSTEM SET fsync = off")
+            await administer(running, "ALTER SYSTEM SET max_wal_size = '128MB'")
             await administer(running, "SELECT pg_reload_conf()")
             yield running
 
@@ -46,7 +60,7 @@ async def servers() -> AsyncIterator[RunningServers]:
 @pytest.fixture(scope="module")
 async def own_servers() -> AsyncIterator[RunningServers]:
     """Servers for one module's tests that stop, restart or empty them; their database is migrated."""
-    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-", dir=servers_place()) as folder:
         async with running_servers(Path(folder), postgres=True, redis=True, etcd=True) as running:
             await migrate(database_url(running, "dispatcher"))
             yield running

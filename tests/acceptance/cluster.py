@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 from tests.acceptance.replica import Replica, eventually
+from tests.conftest import servers_place
 
 from dispatcher.embedded.servers import RunningServers, running_servers
 from dispatcher.kernel.db import Pool, connected_pool
@@ -129,7 +130,7 @@ async def running_cluster(
 async def running_own_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """A cluster on servers of its own, which whoever has it may stop, kill and start."""
     # tempfile and not the folder: Postgres runs as nobody where this runs as root, and has to get in
-    with tempfile.TemporaryDirectory(prefix="dispatcher-test-") as data:
+    with tempfile.TemporaryDirectory(prefix="dispatcher-test-", dir=servers_place()) as data:
         async with running_servers(Path(data), postgres=True, redis=True, etcd=True) as servers:
             db_url = servers.addresses.db_url
             assert db_url is not None
