@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import dispatcher.chat.tables
 import dispatcher.delivery.tables
-import dispatcher.live_config.store
-import dispatcher.messages.idempotency
-import dispatcher.messages.table  # noqa: F401 - the tables hang themselves on the metadata when they are imported
-from dispatcher.kernel.migrate import connector
+import dispatcher.live_config.tables
+import dispatcher.messages.tables  # noqa: F401 - the tables hang themselves on the metadata when they are imported
+from dispatcher.kernel.revision import connector
 from dispatcher.kernel.schema import metadata
 from dispatcher.settings import read_settings
 

@@ -1,6 +1,6 @@
 """Messages by state and day: claims touch only what waits, retention drops whole days.
 
-Statements and not alembic's operations: they know no partitions. `messages/table.py` says what each part is for.
+Statements and not alembic's operations: they know no partitions. `messages/tables.py` says what each part is for.
 """
 
 import sqlalchemy as sa

@@ -8,7 +8,7 @@ from dispatcher.kernel.clock import elapsed, pause, utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.claim import ClaimedMessage
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 LANE = "webhook"
 PACE = Pace(rate_limit=2, interval=timedelta(seconds=120), queue_capacity=3, auto_sending=True, blocked=None)

@@ -13,7 +13,7 @@ from dispatcher.messages.cancel import cancel
 from dispatcher.messages.claim import claim
 from dispatcher.messages.release import release
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 async def test_a_pending_message_is_cancelled_once_and_for_good(pool: Pool) -> None:

@@ -13,10 +13,10 @@ from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import Changed, nobody
 from dispatcher.chat.history import changes
 from dispatcher.chat.inbox import inbox
+from dispatcher.chat.limits import MAX_MEMBERS
 from dispatcher.chat.mark import Mark, Marks, NoSeat, TooHigh, mark
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.status import find_hindmost, find_receipts
-from dispatcher.chat.tables import MAX_MEMBERS
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundError
 

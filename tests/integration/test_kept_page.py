@@ -15,7 +15,7 @@ from dispatcher.kernel.web import handle_errors
 from dispatcher.messages.cursor import Cursor
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.routes import message_routes
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 KEY = f"dispatcher:sent:{LANE}"
 

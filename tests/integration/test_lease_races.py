@@ -10,7 +10,7 @@ from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.release import release
 from dispatcher.messages.rescue import ExpiredLease, expired, rescue
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 MANY = 120
 

@@ -11,7 +11,7 @@ from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.cursor import Cursor
 from dispatcher.messages.listing import list_messages
 from dispatcher.messages.matching import Filter
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 COUNT = 2500
 PAGE = 499

@@ -14,7 +14,7 @@ from dispatcher.messages.claim import claim
 from dispatcher.messages.matching import Filter
 from dispatcher.messages.resolve import resolve_all
 from dispatcher.messages.retry import retry_all
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -30,7 +30,7 @@ from dispatcher.messages.matching import Filter, matching
 from dispatcher.messages.move_all import batch_query
 from dispatcher.messages.rescue import EXPIRED
 from dispatcher.messages.settle import SETTLE
-from dispatcher.messages.table import Priority, State
+from dispatcher.messages.state import Priority, State
 from dispatcher.messages.upcoming import UPCOMING
 
 DUE, LATER, SENT, HELD, RECIPIENTS, DAYS = 100_000, 100_000, 300_000, 30_000, 1000, 10

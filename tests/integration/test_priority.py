@@ -13,7 +13,7 @@ from dispatcher.kernel.db import Connection, Pool
 from dispatcher.messages.claim import CLAIM, ClaimedMessage, claim
 from dispatcher.messages.frontier import HEAD, TURNS, Frontier, Position, Search
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import Priority
+from dispatcher.messages.state import Priority
 
 DEAD_ROWS = 6000
 NEVER_AGAIN = 1e9

@@ -20,7 +20,7 @@ from dispatcher.messages.claim import claim
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.rescue import expired, rescue
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 PAST = timedelta(seconds=-1)
 

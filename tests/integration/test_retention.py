@@ -24,7 +24,7 @@ from dispatcher.messages.retention import (
     make_days,
 )
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 A_WEEK = timedelta(days=7)
 LATER = timedelta(seconds=60)

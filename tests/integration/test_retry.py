@@ -16,7 +16,7 @@ from dispatcher.messages.rescue import expired, rescue
 from dispatcher.messages.resolve import resolve
 from dispatcher.messages.retry import RETRIABLE, retry
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 OTHERS = [state for state in State if state not in RETRIABLE]
 

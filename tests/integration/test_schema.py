@@ -9,7 +9,8 @@ from sqlalchemy import Connection, PrimaryKeyConstraint, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dispatcher.kernel.db import Pool
-from dispatcher.kernel.migrate import alembic_config, connector, migrate, pending_migrations
+from dispatcher.kernel.migrate import alembic_config, migrate, pending_migrations
+from dispatcher.kernel.revision import connector
 from dispatcher.kernel.schema import metadata
 
 

@@ -11,7 +11,7 @@ from dispatcher.kernel.db import Pool
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.release import release
 from dispatcher.messages.settle import settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 async def claimed(pool: Pool, count: int) -> list[ClaimedMessage]:

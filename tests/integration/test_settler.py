@@ -22,7 +22,7 @@ from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 ABSENT = "redis://127.0.0.1:1"
 

@@ -14,7 +14,8 @@ from tests.conftest import administer, database_url
 
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.clock import utc_now
-from dispatcher.kernel.migrate import alembic_config, connector, migrate
+from dispatcher.kernel.migrate import alembic_config, migrate
+from dispatcher.kernel.revision import connector
 
 STATES = ("pending", "sending", "sent", "failed", "uncertain", "cancelled")
 A_YEAR = timedelta(days=365)

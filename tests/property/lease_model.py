@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from dispatcher.messages.frontier import HEAD, TURNS, Position
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from dispatcher.messages.release import release
 from dispatcher.messages.rescue import ExpiredLease, Receipt, expired, rescue, verdict
 from dispatcher.messages.retention import delete_held, drop_days, make_days
 from dispatcher.messages.settle import Settlement, settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 LANES = ("webhook", "console")
 PACE = Pace(rate_limit=2, interval=timedelta(seconds=1), queue_capacity=1, auto_sending=True, blocked=None)

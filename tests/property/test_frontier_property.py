@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.messages.frontier import FULL_SHARE, TURNS, Frontier, Position, Search
-from dispatcher.messages.table import Priority
+from dispatcher.messages.state import Priority
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LONGEST = 2.0

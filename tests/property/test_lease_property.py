@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from tests.property.lease_steps import LANES, Leases
 
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 EXAMPLES = os.environ.get("DISPATCHER_LEASE_EXAMPLES")
 """How many runs, each from another seed; without it a fixed few, the same each time."""

@@ -16,7 +16,7 @@ from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.live_config.model import LiveConfig
 from dispatcher.live_config.resolve import KEYS, resolve, resolve_again
 from dispatcher.messages.cursor import Cursor
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 JITTERS = st.floats(0, 1, exclude_max=True)
 IDS = st.integers(-(2**63) + 1, 2**63 - 1)

@@ -5,6 +5,7 @@ import pytest
 from dispatcher.kernel.db import connected_pool
 from dispatcher.kernel.errors import StartupError
 from dispatcher.kernel.migrate import migrate
+from dispatcher.kernel.revision import is_up_to_date
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,11 @@ from dispatcher.kernel.migrate import migrate
     ],
 )
 async def test_no_piece_of_the_address_is_told(url: str) -> None:
-    for opening in (connected_pool(url, application="test", size=1).__aenter__(), migrate(url)):
+    for opening in (
+        connected_pool(url, application="test", size=1).__aenter__(),
+        is_up_to_date(url),
+        migrate(url),
+    ):
         with pytest.raises(StartupError, match=r"^APP_DB_URL: cannot open the database") as error:
             await opening
         assert "SECRETW" not in error.value.detail

@@ -24,6 +24,12 @@ def test_help_imports_none_of_the_services_libraries() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_the_service_imports_nothing_that_only_a_migration_needs() -> None:
+    code = "import sys, dispatcher.cli.serve; print({'alembic', 'sqlalchemy'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_loads_and_teaches(name: str) -> None:
     command = COMMANDS[name].load(name)

@@ -12,7 +12,7 @@ from dispatcher.delivery.conclude import Timing, conclude
 from dispatcher.delivery.lane import Terms
 from dispatcher.delivery.pace import Pace
 from dispatcher.messages.claim import ClaimedMessage, Lease
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = UUID("12345678-1234-5678-1234-567812345678")

@@ -7,7 +7,7 @@ import pytest
 
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.cursor import Cursor
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 def test_ours_reads_back() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from dispatcher.messages.frontier import FULL_SHARE, HEAD, TURNS, Frontier, Position
-from dispatcher.messages.table import Priority
+from dispatcher.messages.state import Priority
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SOON = 1e-6

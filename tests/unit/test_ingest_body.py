@@ -17,7 +17,7 @@ from dispatcher.messages.ingest_body import (
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Refusal
 from dispatcher.messages.moment import MAX_AHEAD
-from dispatcher.messages.table import Priority
+from dispatcher.messages.state import Priority
 
 GOOD = {"recipient_phone": "+90", "content": "Hi"}
 

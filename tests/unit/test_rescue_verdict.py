@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from dispatcher.messages.rescue import ExpiredLease, Receipt, verdict
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 RECEIPT = Receipt(datetime(2026, 1, 1, tzinfo=UTC), "r-1")
 

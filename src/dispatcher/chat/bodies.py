@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from dispatcher.chat.limits import CLIENT_ID_LENGTH, CONTENT_LENGTH, MAX_MEMBERS, NAME_LENGTH, USER_ID
 from dispatcher.chat.schedule import CLIENT_ID as SCHEDULED
 from dispatcher.chat.seat import Role
-from dispatcher.chat.tables import CLIENT_ID_LENGTH, CONTENT_LENGTH, MAX_MEMBERS, NAME_LENGTH, USER_ID
 from dispatcher.messages.query import Moment
 
 _NO_NUL = r"^[^\x00]*$"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from dispatcher.chat.tables import USER_ID
+from dispatcher.chat.limits import USER_ID
 from dispatcher.chat.token import Tokens
 from dispatcher.kernel.api_key import HEADER, ApiKey
 from dispatcher.kernel.errors import ForbiddenError, InvalidRequestError, UnauthenticatedError

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from dispatcher.chat.groups import locked_group, must_be_users
 from dispatcher.chat.happened import Rearranged, Tell
+from dispatcher.chat.limits import MAX_MEMBERS
 from dispatcher.chat.seat import Role, Seat
-from dispatcher.chat.tables import MAX_MEMBERS
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundError
 

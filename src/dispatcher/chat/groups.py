@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from dispatcher.chat.happened import Rearranged, Tell
 from dispatcher.chat.ids import NOW
+from dispatcher.chat.limits import MAX_MEMBERS
 from dispatcher.chat.open_dm import unknown_sender
 from dispatcher.chat.seat import Role, Seat, find_seat
-from dispatcher.chat.tables import MAX_MEMBERS
 from dispatcher.chat.users import no_such_user
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.errors import ForbiddenError, InvalidRequestError, NotFoundError

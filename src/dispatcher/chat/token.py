@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import jwt
 
-from dispatcher.chat.tables import USER_ID
+from dispatcher.chat.limits import USER_ID
 from dispatcher.kernel.errors import UnauthenticatedError
 
 LEEWAY_SECONDS = 10.0

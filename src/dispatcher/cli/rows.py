@@ -10,7 +10,7 @@ from typing import Literal
 
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.insert import NewMessage, problem
-from dispatcher.messages.table import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH
+from dispatcher.messages.limits import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH
 
 COLUMNS = ("recipient_phone", "content")
 BATCH = 5_000

@@ -13,7 +13,7 @@ from dispatcher.kernel.errors import StartupError
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_upkeep import kept_up
 from dispatcher.kernel.logging import configure_logging
-from dispatcher.kernel.migrate import migrate, pending_migrations
+from dispatcher.kernel.revision import is_up_to_date
 from dispatcher.settings import Settings, unknown_variables
 
 log = structlog.get_logger()
@@ -94,6 +94,10 @@ def _is_loopback(host: str) -> bool:
 
 async def bring_up_to_date(settings: Settings, db_url: str) -> None:
     """Migrate in local and dev; refuse an old schema in production, where a person decides when."""
+    if await is_up_to_date(db_url):
+        return
+    from dispatcher.kernel.migrate import migrate, pending_migrations  # noqa: PLC0415 - `revision.py` says why
+
     if settings.env != "production":
         applied = await migrate(db_url)
         if applied:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.chat.tables import USER_ID
+from dispatcher.chat.limits import USER_ID
 from dispatcher.cli.mint import mint
 from dispatcher.kernel.errors import InvalidRequestError, StartupError
 from dispatcher.settings import read_settings

@@ -10,7 +10,7 @@ from dispatcher.delivery.lane import Terms
 from dispatcher.kernel import backoff
 from dispatcher.messages.claim import ClaimedMessage
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from dispatcher.live_config.model import LiveConfig
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.frontier import Frontier
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.rescue import ExpiredLease, Receipt
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 RECEIPT_SECONDS = 3600
 

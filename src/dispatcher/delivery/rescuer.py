@@ -24,7 +24,7 @@ from dispatcher.messages.rescue import (
     rescue,
     verdict,
 )
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 log = structlog.get_logger()
 

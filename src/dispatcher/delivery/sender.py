@@ -21,7 +21,7 @@ from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.begin import begin
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.recent import RecentSent
 from dispatcher.messages.settle import Settlement, settle
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 log = structlog.get_logger()
 

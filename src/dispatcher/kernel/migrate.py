@@ -1,9 +1,7 @@
 """Schema migrations: which revision a database has, and bringing it to ours, safely while many replicas start."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -15,20 +13,9 @@ from sqlalchemy.pool import NullPool
 
 from dispatcher.kernel.db import CANNOT_OPEN, cannot_open
 from dispatcher.kernel.errors import StartupError
+from dispatcher.kernel.revision import MIGRATIONS, connector
 
 LOCK_KEY = 0x64697370  # "disp": one advisory lock for all who migrate this database
-
-_INSTALLED = Path(__file__).parents[1] / "_migrations"
-_IN_THE_TREE = Path(__file__).parents[3] / "migrations"
-
-
-def connector(url: str) -> "Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]":
-    """Opens connections of asyncpg's own kind of address, which SQLAlchemy's does not quite match."""
-
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(url, timeout=5.0)
-
-    return connect
 
 
 async def pending_migrations(url: str) -> list[str]:
@@ -89,6 +76,6 @@ async def _with_connection(url: str, run: Callable[[Connection], list[str]]) -> 
 def alembic_config(connection: Connection | None = None) -> Config:
     """Alembic's configuration for our migrations, to be run over this connection."""
     config = Config()
-    config.set_main_option("script_location", str(_INSTALLED if _INSTALLED.is_dir() else _IN_THE_TREE))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config

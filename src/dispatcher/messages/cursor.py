@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dispatcher.kernel.errors import InvalidRequestError
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.ingest_body import reason
+from dispatcher.messages.limits import CONTENT_LENGTH
 from dispatcher.messages.moment import TIME_SCHEMA
-from dispatcher.messages.table import CONTENT_LENGTH
 
 _FIELDS = "time and message"
 _MOST_FIELDS = 16

@@ -23,7 +23,7 @@ from dispatcher.messages.ingest_http import (
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Result
 from dispatcher.messages.moment import PastError, understood
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 PATH = "/echoAtTime"
 LANE = "console"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dispatcher.messages.table import Priority
+from dispatcher.messages.state import Priority
 
 Position = tuple[datetime, int]
 """A place in the order of what is due: `deliver_at` and `id`."""

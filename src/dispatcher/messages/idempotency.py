@@ -8,28 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Column, DateTime, Index, LargeBinary, SmallInteger, Table, Text, func
-
 from dispatcher.kernel.db import Connection, Pool
-from dispatcher.kernel.schema import metadata
 
 KEPT = timedelta(hours=24)
 MAX_KEY = 255
 """Characters of a key."""
-
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("status", SmallInteger),
-    Column("location", Text),
-    Column("body", LargeBinary),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Index("idempotency_keys_created_at", "created_at"),
-    # A row is written twice, with its claim and with its answer: with room on its page the second is cheap.
-    postgresql_with={"fillfactor": 50},
-)
 
 
 @dataclass(frozen=True, slots=True)

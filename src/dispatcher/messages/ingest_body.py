@@ -21,8 +21,9 @@ from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import in_words
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Refusal
+from dispatcher.messages.limits import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH
 from dispatcher.messages.moment import TIME_SCHEMA, PastError, understood
-from dispatcher.messages.table import RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH, Priority
+from dispatcher.messages.state import Priority
 
 MAX_MESSAGES = 10_000
 SLICE = 250

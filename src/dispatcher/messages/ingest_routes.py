@@ -22,7 +22,7 @@ from dispatcher.messages.ingest_http import (
 )
 from dispatcher.messages.insert import NewMessage
 from dispatcher.messages.insert_each import Refusal, Result
-from dispatcher.messages.table import Priority, State
+from dispatcher.messages.state import Priority, State
 
 PATH = "/messages"
 _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})

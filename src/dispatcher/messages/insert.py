@@ -7,7 +7,8 @@ from typing import NamedTuple
 import asyncpg
 
 from dispatcher.kernel.db import Connection, Pool
-from dispatcher.messages.table import RECIPIENT_LENGTH, Priority, content_length
+from dispatcher.messages.limits import RECIPIENT_LENGTH, content_length
+from dispatcher.messages.state import Priority
 
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,

@@ -8,7 +8,7 @@ from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.messages.cursor import Cursor
 from dispatcher.messages.matching import PARTS, Filter, matching, searches
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 from dispatcher.messages.view import COLUMNS
 
 MAX_LIMIT = 1000

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dispatcher.messages.table import Priority, State
+from dispatcher.messages.state import Priority, State
 
 Position = tuple[datetime, int]
 """A place in a status' order: the time it is ordered by, and the id."""

@@ -8,7 +8,7 @@ import asyncpg
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, UnavailableError
 from dispatcher.messages.look import look
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 TRIES = 5
 _SAID = {

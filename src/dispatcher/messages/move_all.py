@@ -9,7 +9,7 @@ from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.matching import PARTS, Filter, Position, Where, matching, searches
 from dispatcher.messages.retention import on_its_day
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 BATCH = 1000
 """Messages of one transaction."""

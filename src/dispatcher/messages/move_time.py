@@ -12,7 +12,7 @@ from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.matching import Filter, Where
 from dispatcher.messages.move import Wish, move
 from dispatcher.messages.move_all import Changed, move_all
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 from dispatcher.messages.view import COLUMNS
 
 _WISH = Wish(takes={State.PENDING}, rule="only a message that is pending can be moved to another time")

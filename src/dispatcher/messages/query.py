@@ -9,9 +9,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from starlette.convertors import Convertor, register_url_convertor
 
 from dispatcher.kernel.errors import InvalidRequestError
+from dispatcher.messages.limits import RECIPIENT_LENGTH
 from dispatcher.messages.listing import MAX_LIMIT, MAX_OFFSET
 from dispatcher.messages.matching import Filter
-from dispatcher.messages.table import RECIPIENT_LENGTH, State
+from dispatcher.messages.state import State
 
 MAX_CURSOR = 200
 DEFAULT_LIMIT = 100

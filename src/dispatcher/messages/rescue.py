@@ -9,7 +9,7 @@ from uuid import UUID
 from dispatcher.kernel.db import COMMAND_SECONDS, Pool
 from dispatcher.messages.leave import LEAVING, MOVED
 from dispatcher.messages.retention import on_its_day
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 EVER = timedelta(days=36_500)
 VISIBLE_AFTER = timedelta(seconds=COMMAND_SECONDS + 5)

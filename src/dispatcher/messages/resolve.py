@@ -10,7 +10,7 @@ from dispatcher.messages.move import Wish, move
 from dispatcher.messages.move_all import Changed, move_all
 from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.retry import retry, retry_all
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 from dispatcher.messages.view import COLUMNS
 
 Verdict = Literal["sent", "resend"]

@@ -10,7 +10,7 @@ from dispatcher.kernel.db import Pool
 from dispatcher.messages.matching import Filter
 from dispatcher.messages.move import Wish, move
 from dispatcher.messages.move_all import Changed, move_all
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 from dispatcher.messages.view import COLUMNS
 
 RETRIABLE = (State.FAILED, State.CANCELLED, State.UNCERTAIN)

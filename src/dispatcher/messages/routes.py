@@ -13,7 +13,7 @@ from dispatcher.messages.cursor import Cursor
 from dispatcher.messages.listing import list_messages
 from dispatcher.messages.query import MAX_CURSOR, MessagesQuery, PageQuery
 from dispatcher.messages.recent import RecentSent
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 from dispatcher.messages.view import MessageView, message_view
 
 _VIEWS = TypeAdapter(list[MessageView])

@@ -8,7 +8,7 @@ from uuid import UUID
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.leave import LEAVING, MOVED
 from dispatcher.messages.retention import on_its_day
-from dispatcher.messages.table import State
+from dispatcher.messages.state import State
 
 SETTLE = f"""
 WITH result AS (

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import asyncpg
 from pydantic import BaseModel, ConfigDict, Field
 
-from dispatcher.messages.table import Priority, State
+from dispatcher.messages.state import Priority, State
 
 COLUMNS = """id, lane, recipient_phone, content, state, sent_status, sent_at, receipt_id, priority, deliver_at,
              attempt_count, last_error, created_at"""

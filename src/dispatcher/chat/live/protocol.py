@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from dispatcher.chat.tables import CLIENT_ID_LENGTH, CONTENT_LENGTH, USER_ID
+from dispatcher.chat.limits import CLIENT_ID_LENGTH, CONTENT_LENGTH, USER_ID
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import in_words
 

@@ -1,4 +1,4 @@
-"""The messages table, the attempts made for each message, and the states a message can be in.
+"""The messages table, the attempts made for each message, and the keys that requests came with.
 
 `messages` is one table to whoever reads it or inserts into it. Postgres keeps its rows apart by state, and a change of
 state moves the row: what was sent, however much, does not make the search for what is due any longer.
@@ -15,8 +15,6 @@ as well. `retention.py` makes the days ahead of time and drops those that are to
 uniqueness is declared over all parts: ids come from one sequence, and no move makes two rows of one.
 """
 
-from enum import IntEnum, StrEnum
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,6 +24,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     Table,
     Text,
@@ -36,38 +35,8 @@ from sqlalchemy import (
 )
 
 from dispatcher.kernel.schema import metadata
-
-WEBHOOK_CONTENT_LENGTH = 160
-"""Characters of content that the webhook lane takes: one text message."""
-CONTENT_LENGTH = 4096
-"""Characters of content that any lane takes."""
-RECIPIENT_LENGTH = 320
-"""Characters of a recipient; the longest e-mail address has as many."""
-
-
-def content_length(lane: str) -> int:
-    """Characters of content that this lane takes; the table holds everybody to it."""
-    return WEBHOOK_CONTENT_LENGTH if lane == "webhook" else CONTENT_LENGTH
-
-
-class State(StrEnum):
-    """`pending → sending → sent | failed | uncertain`, and `cancelled`."""
-
-    PENDING = "pending"
-    SENDING = "sending"
-    SENT = "sent"
-    FAILED = "failed"
-    UNCERTAIN = "uncertain"
-    CANCELLED = "cancelled"
-
-
-class Priority(IntEnum):
-    """What goes first, as it is stored."""
-
-    HIGH = 0
-    NORMAL = 1
-    LOW = 2
-
+from dispatcher.messages.limits import CONTENT_LENGTH, RECIPIENT_LENGTH, WEBHOOK_CONTENT_LENGTH
+from dispatcher.messages.state import Priority, State
 
 messages = Table(
     "messages",
@@ -129,4 +98,18 @@ attempts = Table(
     # that nothing here does. No primary key either: it would have to hold the day.
     Index("attempts_message", "message_id", "number"),
     postgresql_partition_by="RANGE (settled_at)",
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", SmallInteger),
+    Column("location", Text),
+    Column("body", LargeBinary),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("idempotency_keys_created_at", "created_at"),
+    # A row is written twice, with its claim and with its answer: with room on its page the second is cheap.
+    postgresql_with={"fillfactor": 50},
 )
