@@ -20,6 +20,7 @@ from bench.figure import Figure, cpu, figure
 from bench.machine import free_port
 from dispatcher.embedded.servers import Addresses, shell_lines
 from dispatcher.kernel.etcd import connected
+from dispatcher.kernel.migrate import migrate
 
 IN_FLIGHT = 64
 INSERT = """
@@ -58,6 +59,7 @@ async def service(
     """
     assert addresses.db_url
     assert addresses.etcd_endpoints
+    await migrate(addresses.db_url)  # as nearly every start finds it
     values = {
         "webhook_url": webhook_url,
         "rate_limit": "1000000",
