@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import socket
 import tty
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from dispatcher.kernel.log_terminal import TerminalLines
+from dispatcher.kernel.log_terminal import QUEUE_LINES, TerminalLines
 
 LINES = 5_000
 """More than any of them holds."""
@@ -21,9 +22,7 @@ DEADLINE = 10.0
 def opened(kind: str) -> Iterator[tuple[int, int]]:
     """What is read from, and what is written to."""
     if kind == "terminal":
-        reader, writer = (
-            pty.openpty()
-        )  # as it comes: a line end is two bytes there, of which one may have room
+        reader, writer = pty.openpty()  # not raw: a line end is two bytes, and one of them may have room
     elif kind == "other side of a terminal":  # cannot be opened again
         writer, reader = pty.openpty()
         tty.setraw(reader)
@@ -61,10 +60,36 @@ def soon(run: object, what: str) -> None:
     assert not thread.is_alive(), f"not in time: {what}"
 
 
+@pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "other side of a terminal", "socket"])
-def test_who_logs_does_not_wait_for_a_reader_that_has_stopped(kind: str) -> None:
+def test_who_logs_does_not_wait_for_a_reader_that_has_stopped(kind: str, *, blocking: bool) -> None:
     lines = texts(LINES)
     with opened(kind) as (reader, writer):
+        os.set_blocking(writer, blocking)  # not ours to set: another program may share it
         terminal = TerminalLines(os.fdopen(writer, "w", closefd=False))
         soon(lambda: [terminal.write(line) for line in lines], "all is written")
         assert read(reader, LINES) == lines
+
+
+def test_what_had_to_be_left_out_is_counted_once_there_is_room_again() -> None:
+    with opened("pipe") as (reader, writer):
+        terminal = TerminalLines(os.fdopen(writer, "w", closefd=False))
+        lines = texts(2 * QUEUE_LINES)
+        assert [terminal.write(line) for line in lines] == [0] * len(lines)
+        got = bytearray()
+        told: list[int] = []
+
+        def until_told() -> None:
+            while not any(told):
+                if select.select([reader], [], [], 0.05)[0]:
+                    got.extend(os.read(reader, 65_536))
+                else:
+                    told.append(terminal.write("later"))
+
+        soon(until_told, "how many were left out")
+        got.extend(os.read(reader, 65_536))  # with the last of "later"
+    shown = got.decode().splitlines()
+    early = [line for line in shown if line != "later"]
+    assert shown == [*lines[: len(early)], *["later"] * (len(shown) - len(early))]
+    assert len(early) >= QUEUE_LINES
+    assert len(shown) + told[-1] == len(lines) + len(told)

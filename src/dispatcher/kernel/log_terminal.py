@@ -6,16 +6,20 @@ not stop the service until somebody presses a key.
 
 import atexit
 import os
+import select
 import stat
 from collections import deque
 from contextlib import suppress
 from io import UnsupportedOperation
 from threading import Condition, Thread
+from time import sleep
 from typing import TextIO
 
 from dispatcher.kernel.opened_again import is_pipe_or_terminal, opened_again
 
 QUEUE_LINES = 10_000
+NO_SPIN_SECONDS = 0.01
+"""A terminal may have room for a byte, which a poll calls writable, and none for what is to be written."""
 END_SECONDS = 1.0
 """How long the end of the process waits for what is queued."""
 
@@ -73,7 +77,10 @@ class TerminalLines:
         assert self._descriptor is not None
         with suppress(OSError):
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:  # somebody who shares it has set O_NONBLOCK
+                    _wait_for_room(self._descriptor)
 
     def _write_queued(self) -> None:
         while True:
@@ -97,6 +104,13 @@ def _descriptor(stream: TextIO) -> int | None:
     except (OSError, ValueError, AttributeError, UnsupportedOperation):
         return None
     return descriptor
+
+
+def _wait_for_room(descriptor: int) -> None:
+    sleep(NO_SPIN_SECONDS)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
 
 
 def _never_blocks(descriptor: int) -> int | None:
