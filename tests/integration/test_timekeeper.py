@@ -1,5 +1,6 @@
 """From a time to come to a line on the console, with a channel that keeps what it was given."""
 
+import os
 from datetime import timedelta
 from statistics import median
 
@@ -7,10 +8,13 @@ import pytest
 from tests.integration.rows import states, until, until_true
 from tests.integration.timed import TimedCluster, put_timed
 
+from dispatcher.channels.console import ConsoleChannel
+from dispatcher.channels.console_line import plain_line
+from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Retry
 from dispatcher.delivery import pace, schedule
 from dispatcher.delivery.timekeeper import HEAD_SECONDS
-from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool
 
 
@@ -95,11 +99,11 @@ async def test_a_console_with_a_problem_leaves_messages_to_others(cluster: Timed
 
 async def test_a_failed_attempt_is_made_again_and_the_message_keeps_its_time(cluster: TimedCluster) -> None:
     async with cluster.replica("a") as one:
-        one.console.failure = Retry("torn", maybe_delivered=True)
+        one.console.fails_with = [TORN]
         (message_id,) = await put_timed(cluster.pool, 1)
         due = await cluster.pool.fetchval("SELECT deliver_at FROM messages")
         await until(lambda: len(one.console.batches) == 2)
-        one.console.failure = None
+        one.console.fails_with = []
         await until(lambda: one.console.ids == [message_id])
     assert one.console.printed[0][0].due_at == due
     outcomes = await cluster.pool.fetch("SELECT outcome FROM attempts ORDER BY number")
@@ -110,7 +114,7 @@ async def test_a_failed_attempt_is_made_again_and_the_message_keeps_its_time(clu
 async def test_an_unknown_end_is_held_for_a_person_where_that_is_wanted(pool: Pool, redis_url: str) -> None:
     cluster = TimedCluster(pool, redis_url, on_uncertain="hold")
     async with cluster.replica("a") as one:
-        one.console.failure = Retry("torn", maybe_delivered=True)
+        one.console.fails_with = [TORN]
         await put_timed(pool, 2)
         await until_true(lambda: all_are(pool, "uncertain"))
     assert sum(one.console.batches) == 2, "nothing is printed twice"
@@ -191,16 +195,53 @@ async def test_a_stop_gives_back_what_is_held_though_the_console_is_blocked(
     assert await pool.fetchval("SELECT max(attempt_count) FROM messages") == 0
 
 
-async def test_after_a_failure_nothing_is_begun_for_the_backoff(pool: Pool, redis_url: str) -> None:
+TORN = Retry("torn", maybe_delivered=True)
+
+
+@pytest.mark.parametrize("failure", [TORN, None], ids=["torn", "refused at once"])
+async def test_after_a_failure_nothing_is_begun_for_the_backoff(
+    pool: Pool, redis_url: str, failure: Retry | None
+) -> None:
     cluster = TimedCluster(pool, redis_url, echo_backoff_base=600, echo_backoff_cap=600, echo_batch_size=1)
     async with cluster.replica("a") as one:
-        one.console.failure = Retry("torn", maybe_delivered=True)
+        one.console.fails_with = [failure]
         ids = await put_timed(pool, 5, due_in=0.4, apart=0.03)
         await until(lambda: len(one.console.batches) == 1)
         await until_true(lambda: all_are(pool, "pending"))
         async with cluster.replica("b") as other:
             await until(lambda: sorted(other.console.ids) == ids)
         assert len(one.console.batches) == 1
+
+
+async def test_a_full_disk_gets_its_rest_and_health_says_why(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_backoff_base=600, echo_backoff_cap=600)
+    full = os.open("/dev/full", os.O_WRONLY)
+    console = ConsoleChannel(ConsoleOutput(full), line=plain_line, now=utc_now)
+    async with cluster.replica("a", console) as one:
+        ids = await put_timed(pool, 3)
+        await until(lambda: one.timekeeper.problem is not None)
+        await until(lambda: console.problem is None)  # as far as the channel knows it may be tried again
+        async with cluster.replica("b") as other:
+            await until(lambda: sorted(other.console.ids) == ids)
+        assert one.timekeeper.problem == "standard output takes nothing: no space left on device"
+        assert console.problem is None, "it was not tried again"
+    console.close()
+    os.close(full)
+
+
+async def test_batches_that_fail_together_are_one_failure(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(
+        pool, redis_url, echo_backoff_base=0.1, echo_backoff_cap=3600, echo_workers=8, echo_batch_size=1
+    )
+    async with cluster.replica("a") as one:
+        one.console.fails_with = [TORN]
+        one.console.gate.clear()
+        await put_timed(pool, 8)
+        for failed in (0, 8, 16):  # each is attempted three times, well before the cap is reached
+            await until(lambda already=failed: len(one.console.batches) >= already + 8)  # type: ignore[misc]
+            one.console.gate.set()
+            await until_true(lambda: all_are(pool, "pending"))
+            one.console.gate.clear()
 
 
 async def test_what_postgres_refuses_to_take_back_ends_no_attempt(pool: Pool, redis_url: str) -> None:

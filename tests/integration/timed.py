@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
-from dispatcher.channels.contract import Delivered, Envelope, Outcome
+from dispatcher.channels.contract import BatchChannel, Delivered, Envelope, Outcome
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
@@ -33,7 +33,8 @@ class KeepingConsole:
         self.gate = asyncio.Event()
         self.gate.set()
         self.gave_up = asyncio.Event()
-        self.failure: Outcome | None = None
+        self.fails_with: list[Outcome | None] = []
+        """What it answers for each message, when it has nothing better."""
 
     async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         self.batches.append(len(envelopes))
@@ -44,8 +45,8 @@ class KeepingConsole:
             wait.cancel()
         if not self.gate.is_set() or until <= elapsed():
             return [None] * len(envelopes)
-        if self.failure is not None:
-            return [self.failure] * len(envelopes)
+        if self.fails_with:
+            return self.fails_with * len(envelopes)
         at = self._clock.now()
         self.printed += [(envelope, at) for envelope in envelopes]
         return [Delivered(at) for _ in envelopes]
@@ -87,7 +88,8 @@ class TimedCluster:
         self.live.publish(Snapshot(config, Origin(0, origin.revision + 1)))
 
     @asynccontextmanager
-    async def replica(self, name: str) -> AsyncIterator[TimedReplica]:
+    async def replica(self, name: str, channel: BatchChannel | None = None) -> AsyncIterator[TimedReplica]:
+        """One that sends through this channel, or its own."""
         clock = DatabaseClock()
         console = KeepingConsole(clock)
         redis = BoundedRedis(self._redis_url, password=None, db=0)
@@ -96,7 +98,8 @@ class TimedCluster:
         tuner = Tuner(CONSOLE, self.live, self.pool, keep=self.nothing)
         timekeeper = Timekeeper(
             TimekeeperParts(
-                CONSOLE, self.live, self.pool, settler, console, clock, tuner, catch_up=self.nothing
+                *(CONSOLE, self.live, self.pool, settler, channel or console, clock, tuner),
+                catch_up=self.nothing,
             )
         )
         rescuer = Rescuer(self.pool, redis, recent, self.live, replica=name, longest_lease=longest_lease)
