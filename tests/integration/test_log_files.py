@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,6 +27,8 @@ from dispatcher.kernel.log_upkeep import kept_up
 WRITER = Path(__file__).with_name("log_writer.py")
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = MIDNIGHT.date()
+ANSWER_SECONDS = 60.0
+"""More than the longest test of a writer takes on a busy machine."""
 Writer = subprocess.Popen[str]
 
 
@@ -51,7 +54,14 @@ def writer(folder: Path, name: str, lines: int = -1) -> Iterator[Writer]:
 def answer(process: Writer) -> str:
     """The next line it prints, but for what it logs about zipping, which happens at any time."""
     assert process.stdout is not None
-    return next(line.strip() for line in process.stdout if "log_files_kept" not in line)
+    patience = Timer(ANSWER_SECONDS, process.kill)
+    patience.start()
+    try:
+        line = next((line.strip() for line in process.stdout if "log_files_kept" not in line), None)
+    finally:
+        patience.cancel()
+    assert line is not None, "it has ended, or it said nothing for too long"
+    return line
 
 
 def order(process: Writer, text: str = "write") -> None:
