@@ -128,13 +128,9 @@ async def test_with_hold_only_what_was_begun_at_a_kill_is_uncertain(pool: Pool, 
         await until(lambda: sum(one.console.batches) == 2)
         later = await put_timed(pool, 3, due_in=0.9)
         await until(lambda: one.timekeeper.held == 3)
-        await schedule.change(
-            pool, "console", lambda row, _: pace.stop(row)
-        )  # so that nobody claims them anew
+        await stop(pool)  # so that nobody claims them anew
         # what a dead holder leaves behind; the one that holds them here finds its leases lost
-        await pool.execute(
-            "UPDATE messages SET leased_until = now() - interval '1 second' WHERE state = 'sending'"
-        )
+        await expire_leases(pool)
         await one.rescuer.rescue_once()
         rows = await pool.fetch("SELECT id, state, attempt_count FROM messages ORDER BY id")
         assert [tuple(row) for row in rows[:2]] == [(id_, "uncertain", 1) for id_ in begun]
@@ -164,9 +160,7 @@ async def test_nothing_is_claimed_after_a_stop_of_the_lane(cluster: TimedCluster
         await until(lambda: len(one.console.ids) == 1)
         async with cluster.pool.acquire() as other, other.transaction():
             await other.execute("SELECT FROM schedules WHERE lane = 'console' FOR UPDATE")
-            stopping = asyncio.create_task(
-                schedule.change(cluster.pool, "console", lambda row, _: pace.stop(row))
-            )
+            stopping = asyncio.create_task(stop(cluster.pool))
             await until_true(lambda: someone_waits_for_a_lock(cluster.pool))
             await put_timed(cluster.pool, 1)
             await until_true(
@@ -291,12 +285,8 @@ async def test_one_reserved_message_that_cannot_go_back_keeps_no_other_from_it(
     async with cluster.replica("a") as one:
         ids = await put_timed(pool, 2, due_in=0.9)
         await until(lambda: one.timekeeper.held == 2)
-        await schedule.change(
-            pool, "console", lambda row, _: pace.stop(row)
-        )  # so that nobody claims them anew
-        await pool.execute(
-            "UPDATE messages SET leased_until = now() - interval '1 second' WHERE state = 'sending'"
-        )
+        await stop(pool)  # so that nobody claims them anew
+        await expire_leases(pool)
         await pool.execute(  # by hand, and by mistake
             "INSERT INTO messages (id, lane, recipient_phone, content) VALUES ($1, 'other', 'x', 'x')", ids[0]
         )
@@ -374,3 +364,13 @@ async def all_are(pool: Pool, state: str) -> bool:
 async def all_but(pool: Pool, pending: int) -> bool:
     found = await states(pool)
     return found.get("pending") == pending and "sending" not in found
+
+
+async def stop(pool: Pool) -> None:
+    await schedule.change(pool, "console", lambda row, _: pace.stop(row))
+
+
+async def expire_leases(pool: Pool) -> None:
+    await pool.execute(
+        "UPDATE messages SET leased_until = now() - interval '1 second' WHERE state = 'sending'"
+    )

@@ -29,7 +29,6 @@ class KeepingConsole:
         self.problem: str | None = None
         self.printed: list[tuple[Envelope, datetime]] = []
         self.batches: list[int] = []
-        self.given = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.gave_up = asyncio.Event()
@@ -38,7 +37,6 @@ class KeepingConsole:
 
     async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         self.batches.append(len(envelopes))
-        self.given.set()
         waits = [asyncio.create_task(event.wait()) for event in (self.gate, self.gave_up)]
         await asyncio.wait(waits, timeout=max(0, until - elapsed()), return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

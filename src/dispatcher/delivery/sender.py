@@ -10,7 +10,7 @@ import structlog
 from dispatcher.channels.contract import BatchChannel, Delivered, Envelope, Outcome, Rejected, Retry
 from dispatcher.delivery.agenda import Held
 from dispatcher.delivery.conclude import Timing, conclude
-from dispatcher.delivery.give_back import give_back
+from dispatcher.delivery.give_back import SAID_IDS, give_back
 from dispatcher.delivery.lane import SETTLE_SECONDS, Terms
 from dispatcher.delivery.lateness import Lateness
 from dispatcher.delivery.rest import Rest
@@ -20,7 +20,6 @@ from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.begin import begin
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.table import State
 
 log = structlog.get_logger()
 
@@ -54,8 +53,6 @@ class Sender:
         self._failed_by: str | None = None
         self.busy = 0
         """Batches under way."""
-        self.sent = 0
-        """Messages sent and settled since the start."""
 
     @property
     def resting(self) -> bool:
@@ -104,7 +101,7 @@ class Sender:
             await self._attempt(batch, batch[0].terms)
         except Exception:
             # A bug must not end the other batches; the leases of this one run out.
-            log.exception("batch_broke", messages=[held.message.id for held in batch][:10])
+            log.exception("batch_broke", messages=[held.message.id for held in batch][:SAID_IDS])
         finally:
             self.busy -= 1
             self._ended.set()
@@ -143,9 +140,8 @@ class Sender:
             self._say_failed(result, outcome)
         return room
 
-    def settled(self, result: Settlement, *, kept: bool) -> None:
+    def settled(self, result: Settlement, *, kept: bool) -> None:  # noqa: ARG002 - nothing is counted here
         """The settler has written the result, or found its lease lost."""
-        self.sent += kept and result.state is State.SENT
         self._unsettled -= 1
         if not self._unsettled:
             self._all_settled.set()
