@@ -401,6 +401,7 @@ descriptor = open_console()
 other = os.open("/", os.O_RDONLY)
 with open(sys.argv[1], "w") as told:
     print(descriptor, *(os.readlink(f"/proc/self/fd/{n}") for n in range(3)), other, file=told, sep=chr(10))
+    print(all(os.get_inheritable(n) for n in range(3)), file=told)
 """
 
 
@@ -417,9 +418,10 @@ def test_a_standard_output_that_is_closed_is_nobody_elses(how: str, expected: st
     told = tmp_path / "told"
     shell = ["sh", "-c", f'"$@" {how}', "sh", sys.executable, "-c", OPENS, str(told)]
     subprocess.run(shell, check=True, stdin=subprocess.DEVNULL)
-    descriptor, _, standard_output, _, other = told.read_text().splitlines()
+    descriptor, _, standard_output, _, other, inherited = told.read_text().splitlines()
     assert f"{descriptor} {standard_output}" == expected
     assert int(other) > 2
+    assert inherited == "True", "by the programs that this one starts"
 
 
 async def test_a_closed_standard_output_is_a_problem_and_no_error() -> None:

@@ -241,12 +241,47 @@ def test_a_log_that_goes_on_after_it_was_zipped(tmp_path: Path) -> None:
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
     path.write_text("a 0 |\na 1 |\n")  # the archive died before it deleted the log, and somebody appended
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
-    path.write_text("b 0 |\n")  # somebody came late, and began a new one
+    path.write_text("b 0 |\nb 1 |\nb 2 |\n")  # somebody came late, and began a new one
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.2.zip"]
     path.touch()
     assert archived(tmp_path, DAY).zipped == []
-    assert sorted(found(tmp_path, EVERYTHING)) == ["a 0", "a 1", "b 0"]
+    assert sorted(found(tmp_path, EVERYTHING)) == ["a 0", "a 1", "b 0", "b 1", "b 2"]
     assert not path.exists()
+
+
+STOLEN = """
+import sys
+from datetime import date
+from pathlib import Path
+from dispatcher.kernel.log_archive import archive
+
+log, raced = Path(sys.argv[1], "dispatcher-2026-11-24.log"), False
+
+def hook(event, arguments):
+    global raced
+    if event == "fcntl.flock" and not raced:
+        raced = True
+        log.unlink()
+        log.write_text("b 0 |\\n")
+
+sys.addaudithook(hook)
+archive(log.parent, today=date(2026, 11, 25), keep_days=30, rest=lambda: False)
+"""
+
+
+def test_a_log_that_another_archive_takes_and_somebody_begins_anew_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    subprocess.run([sys.executable, "-c", STOLEN, str(tmp_path)], check=True, timeout=30)
+    assert path.read_text() == "b 0 |\n"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_at_its_end_a_process_lets_go_of_its_files(tmp_path: Path, clock: SharedClock) -> None:
+    files = LogFiles(tmp_path, seconds=clock.now)
+    with kept_up(files, keep_days=3650):
+        files.write("a 0 |", error=False)
+    assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
 
 
 def test_a_zipping_under_way_is_given_up(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import socket
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -93,3 +94,28 @@ def test_what_had_to_be_left_out_is_counted_once_there_is_room_again() -> None:
     assert shown == [*lines[: len(early)], *["later"] * (len(shown) - len(early))]
     assert len(early) >= QUEUE_LINES
     assert len(shown) + told[-1] == len(lines) + len(told)
+
+
+@pytest.mark.parametrize("queued", [0, LINES])
+def test_a_reader_that_goes_ends_nothing_and_the_next_one_gets_what_comes(
+    tmp_path: Path, queued: int
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with fifo.open("w") as writer:
+        terminal = TerminalLines(writer)
+        for line in texts(queued):
+            terminal.write(line)
+        os.close(reader)
+        terminal.write("lost")
+        reader = os.open(fifo, os.O_RDONLY)
+        got = bytearray()
+
+        def until_read() -> None:
+            while b"there" not in got:
+                terminal.write("there")
+                got.extend(os.read(reader, 65_536))
+
+        soon(until_read, "what was written for the next reader")
+        os.close(reader)
