@@ -6,6 +6,7 @@ from datetime import timedelta
 from statistics import median
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.rows import nobody_is_at_work, someone_waits_for_a_lock, states, until, until_true
 from tests.integration.timed import TimedCluster, put_timed
 
@@ -246,6 +247,45 @@ async def test_batches_that_fail_together_are_one_failure(pool: Pool, redis_url:
             one.console.gate.clear()
 
 
+async def test_what_works_between_failures_keeps_the_rests_short(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_backoff_base=0.1, echo_backoff_cap=3600)
+    async with cluster.replica("a") as one:
+        for failures in range(1, 9):  # a row of eight would rest for longer than this waits
+            one.console.fails_with = [TORN]
+            await put_timed(pool, 1)
+            await until_true(lambda n=failures: interrupted(pool, n))  # type: ignore[misc]
+            one.console.fails_with = []
+            await until_true(lambda: all_sent(pool))
+
+
+async def test_a_batch_that_breaks_ends_no_other(cluster: TimedCluster) -> None:
+    async with cluster.replica("a") as one:
+        one.console.fails_with = ["no outcome"]  # type: ignore[list-item]  # a bug
+        with capture_logs() as said:
+            await put_timed(cluster.pool, 1)
+            await until(lambda: "batch_broke" in {line["event"] for line in said})
+        one.console.fails_with = []
+        ids = await put_timed(cluster.pool, 1)
+        await until(lambda: one.console.ids == ids)
+
+
+async def test_nothing_is_printed_whose_attempt_cannot_be_written_down(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold")
+    async with cluster.replica("a") as one:
+        await pool.execute(
+            """
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+            CREATE TRIGGER refuse BEFORE UPDATE ON messages_sending FOR EACH ROW EXECUTE FUNCTION refuse()
+            """
+        )
+        with capture_logs() as said:
+            ids = await put_timed(pool, 1)
+            await until(lambda: [line["event"] for line in said].count("begin_failed") == 2)
+        assert one.console.batches == []
+        await pool.execute("DROP TRIGGER refuse ON messages_sending")
+        await until(lambda: one.console.ids == ids)
+
+
 async def test_what_postgres_refuses_to_take_back_ends_no_attempt(pool: Pool, redis_url: str) -> None:
     cluster = TimedCluster(pool, redis_url, echo_workers=2, echo_batch_size=1)
     async with cluster.replica("a") as one:
@@ -351,6 +391,11 @@ async def test_a_clock_that_jumps_neither_repeats_nor_drops_a_message(
         await until_true(lambda: all_sent(cluster.pool), seconds=20)
     assert sorted(one.console.ids + other.console.ids) == ids
     assert await cluster.pool.fetchval("SELECT max(attempt_count) FROM messages") == 1
+
+
+async def interrupted(pool: Pool, times: int) -> bool:
+    found: int = await pool.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'retry'")
+    return found >= times
 
 
 async def all_sent(pool: Pool) -> bool:

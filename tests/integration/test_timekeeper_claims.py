@@ -22,10 +22,11 @@ def cluster(pool: Pool, redis_url: str) -> TimedCluster:
 
 async def test_what_arrives_here_is_looked_for_at_once(cluster: TimedCluster) -> None:
     async with cluster.replica("a", poll_seconds=600) as one:
-        await until(lambda: len(one.frontier.looks) == 1)
-        (message_id,) = await put_timed(cluster.pool, 1)
-        one.timekeeper.arrived(utc_now())
-        await until(lambda: one.console.ids == [message_id])
+        await until(lambda: len(one.frontier.looks) > 0)
+        for printed in range(3):  # others may ask for a look too, but only at the start
+            await put_timed(cluster.pool, 1)
+            one.timekeeper.arrived(utc_now())
+            await until(lambda before=printed: len(one.console.ids) > before)  # type: ignore[misc]
 
 
 async def test_what_comes_in_behind_a_claim_is_found_by_the_next_look(cluster: TimedCluster) -> None:
