@@ -171,7 +171,7 @@ async def running(
         switches = Switches(
             api_pool,
             LaneSwitch(WEBHOOK.name, ticker.wake, blocked),
-            LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: console.problem),
+            LaneSwitch(CONSOLE.name, timekeeper.wake, lambda: timekeeper.problem),
             chat.switch,
             LaneSwitch(PUSH.name, push_lane.wake, lambda: None),
         )

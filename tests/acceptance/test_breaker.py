@@ -81,7 +81,8 @@ async def test_a_replica_that_dies_in_its_probe_leaves_the_next_one_to_the_other
         max_attempts=10,
         backoff_base=0.05,
         breaker_failures=3,
-        breaker_base=2,
+        breaker_base=4,
+        breaker_cap=4,  # however long both take to start, and however many probes that costs
         webhook_url=f"http://127.0.0.1:{port}/webhook",
     )
     await cluster.insert(20)

@@ -3,31 +3,16 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from statistics import median, quantiles
 from typing import Any
 
 import pytest
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.replica import Replica, eventually
+from tests.integration.timed import put_timed
 
 MESSAGES = int(os.environ.get("DISPATCHER_ECHO_MESSAGES", "5000"))
 PER_SECOND = 2500
-
-
-async def insert(cluster: Cluster, count: int, *, due_in: float, apart: float) -> list[int]:
-    """Messages of the console lane by SQL: the first is due in so many seconds, each further one so much later."""
-    rows = await cluster.pool.fetch(
-        """
-        INSERT INTO messages (lane, recipient_phone, content, deliver_at)
-        SELECT 'console', 'console', 'message ' || n, clock_timestamp() + $2::interval + (n - 1) * $3::interval
-        FROM generate_series(1, $1::int) n RETURNING id
-        """,
-        count,
-        timedelta(seconds=due_in),
-        timedelta(seconds=apart),
-    )
-    return [row["id"] for row in rows]
 
 
 async def all_decided(cluster: Cluster) -> bool:
@@ -45,7 +30,7 @@ def due_order(lines: Sequence[dict[str, Any]]) -> bool:
 
 async def test_three_replicas_print_every_line_once_and_in_due_order(cluster: Cluster) -> None:
     replicas = await cluster.start(3)
-    ids = await insert(cluster, MESSAGES, due_in=3, apart=1 / PER_SECOND)
+    ids = await put_timed(cluster.pool, MESSAGES, due_in=3, apart=1 / PER_SECOND)
     await eventually(lambda: all_decided(cluster), seconds=60 + MESSAGES / PER_SECOND, what="all are printed")
     lines = [replica.printed() for replica in replicas]
     every = [line["dispatcher"]["message_id"] for of_one in lines for line in of_one]
@@ -64,7 +49,7 @@ async def test_three_replicas_print_every_line_once_and_in_due_order(cluster: Cl
 async def test_a_kill_in_mid_stream_loses_nothing(cluster: Cluster, policy: str) -> None:
     await cluster.configure(echo_timeout=0.1, on_uncertain=policy)
     replicas = await cluster.start(2)
-    ids = await insert(cluster, 2500, due_in=1, apart=1 / 2000)
+    ids = await put_timed(cluster.pool, 2500, due_in=1, apart=1 / 2000)
     victim = replicas[0]
 
     async def printing() -> bool:
@@ -95,7 +80,7 @@ async def test_what_fell_due_while_everything_was_down_comes_oldest_first_and_ma
     cluster: Cluster,
 ) -> None:
     (replica,) = await cluster.start(1)
-    early = await insert(cluster, 500, due_in=1.5, apart=0.001)
+    early = await put_timed(cluster.pool, 500, due_in=1.5, apart=0.001)
     await replica.terminate()
     await cluster.passes(await cluster.now(), 2.5)
     await replica.start()
@@ -147,7 +132,7 @@ async def test_a_console_that_nobody_reads_blocks_nothing_else_and_loses_nothing
         await blocked.launch(console=writing)
         os.close(writing)
         await blocked.answers()
-        ids = await insert(cluster, 3000, due_in=0, apart=0)  # more than a pipe holds
+        ids = await put_timed(cluster.pool, 3000)  # more than a pipe holds
 
         async def told() -> bool:
             return bool((await blocked.health())["console"]["status"] == "down")
@@ -182,7 +167,7 @@ async def test_an_orderly_stop_of_a_blocked_console_repeats_nothing(cluster: Clu
         await blocked.launch(console=writing)
         os.close(writing)
         await blocked.answers()
-        ids = await insert(cluster, 1000, due_in=0, apart=0)
+        ids = await put_timed(cluster.pool, 1000)
 
         async def told() -> bool:
             return bool((await blocked.health())["console"]["status"] == "down")
@@ -205,8 +190,8 @@ async def test_a_standard_error_whose_reader_is_gone_ends_nothing(cluster: Clust
     os.close(writing)
     await replica.answers()
     os.close(reading)
-    late = await insert(cluster, 20, due_in=-5, apart=0.01)  # the log has something to say
-    later = await insert(cluster, 20, due_in=1, apart=0.01)
+    late = await put_timed(cluster.pool, 20, due_in=-5, apart=0.01)  # the log has something to say
+    later = await put_timed(cluster.pool, 20, due_in=1, apart=0.01)
     await eventually(lambda: all_decided(cluster), seconds=25, what="all are settled")
     assert printed_ids(replica) == late + later
 
@@ -219,7 +204,7 @@ async def test_output_and_errors_in_one_blocked_pipe_block_nothing_else(cluster:
         await replica.launch(console=writing, errors=writing)
         os.close(writing)
         await replica.answers()
-        await insert(cluster, 3000, due_in=-5, apart=0)
+        await put_timed(cluster.pool, 3000, due_in=-5)
 
         async def told() -> bool:
             return bool((await replica.health())["console"]["status"] == "down")
@@ -237,7 +222,7 @@ async def test_a_console_whose_reader_is_gone_is_said_and_another_prints(cluster
     os.close(writing)
     await deaf.answers()
     os.close(reading)
-    ids = await insert(cluster, 20, due_in=0.5, apart=0.01)
+    ids = await put_timed(cluster.pool, 20, due_in=0.5, apart=0.01)
     (other,) = await cluster.start(1)
     await eventually(lambda: all_decided(cluster), seconds=30, what="the other prints them")
     assert printed_ids(other) == ids

@@ -1,7 +1,7 @@
 """A process that writes log lines by a clock it shares with others: the first 8 bytes of a file are seconds, then a flag.
 
 `log_writer.py FOLDER NAME LINES`: LINES > 0: turns the clock by six hours, again and again, and ends the others when
-it has written so many, or more, until every day that is over is zipped. 0: writes until then. -1: a line for each it reads. Looks after the files all the time.
+it has written so many, or more, until every day that is over is zipped, or a while. 0: writes until then. -1: a line for each it reads. Looks after the files all the time.
 """
 
 import mmap
@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_names import past_logs
 from dispatcher.kernel.log_upkeep import kept_up
 
 TURNS = 12
 BURST = 10
+PATIENCE_SECONDS = 30.0
 
 
 class SharedClock:
@@ -69,10 +71,15 @@ def main(folder: Path, name: str, lines: int) -> None:
                 if lines and written % (lines // TURNS) == 0:
                     clock.turn(6 * 3600)
         if lines > 0:
-            while past_logs((path.name for path in files.directory.iterdir()), files.today()):
+            end = elapsed() + PATIENCE_SECONDS
+            while _unzipped(files) and elapsed() < end:
                 write()
             clock.end()
     print(written, flush=True)
+
+
+def _unzipped(files: LogFiles) -> list[str]:
+    return past_logs((path.name for path in files.directory.iterdir()), files.today())
 
 
 if __name__ == "__main__":

@@ -76,6 +76,24 @@ def result(message: ClaimedMessage, state: State = State.SENT, **fields: object)
     return Settlement(**(values | fields))  # type: ignore[arg-type]  # named one by one above
 
 
+async def someone_waits_for_a_lock(pool: Pool, *, others: int = 0, seconds: float = 0.0) -> bool:
+    """Whether a statement has been waiting for so long, and so many others too."""
+    waiting: int = await pool.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock' AND clock_timestamp() - query_start >= $1",
+        timedelta(seconds=seconds),
+    )
+    return waiting > others
+
+
+async def nobody_is_at_work(pool: Pool) -> bool:
+    """Whether nobody else has a statement or a transaction under way: what began before has ended."""
+    return not await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "
+        "AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND state <> 'idle')"
+    )
+
+
 async def until(condition: Callable[[], bool], *, seconds: float = DEADLINE) -> None:
     """Return when it holds; fail at the deadline."""
     end = elapsed() + seconds

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,6 +27,8 @@ from dispatcher.kernel.log_upkeep import kept_up
 WRITER = Path(__file__).with_name("log_writer.py")
 MIDNIGHT = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = MIDNIGHT.date()
+ANSWER_SECONDS = 60.0
+"""More than the longest test of a writer takes on a busy machine."""
 Writer = subprocess.Popen[str]
 
 
@@ -51,7 +54,14 @@ def writer(folder: Path, name: str, lines: int = -1) -> Iterator[Writer]:
 def answer(process: Writer) -> str:
     """The next line it prints, but for what it logs about zipping, which happens at any time."""
     assert process.stdout is not None
-    return next(line.strip() for line in process.stdout if "log_files_kept" not in line)
+    patience = Timer(ANSWER_SECONDS, process.kill)
+    patience.start()
+    try:
+        line = next((line.strip() for line in process.stdout if "log_files_kept" not in line), None)
+    finally:
+        patience.cancel()
+    assert line is not None, "it has ended, or it said nothing for too long"
+    return line
 
 
 def order(process: Writer, text: str = "write") -> None:
@@ -231,12 +241,47 @@ def test_a_log_that_goes_on_after_it_was_zipped(tmp_path: Path) -> None:
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
     path.write_text("a 0 |\na 1 |\n")  # the archive died before it deleted the log, and somebody appended
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
-    path.write_text("b 0 |\n")  # somebody came late, and began a new one
+    path.write_text("b 0 |\nb 1 |\nb 2 |\n")  # somebody came late, and began a new one
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.2.zip"]
     path.touch()
     assert archived(tmp_path, DAY).zipped == []
-    assert sorted(found(tmp_path, EVERYTHING)) == ["a 0", "a 1", "b 0"]
+    assert sorted(found(tmp_path, EVERYTHING)) == ["a 0", "a 1", "b 0", "b 1", "b 2"]
     assert not path.exists()
+
+
+STOLEN = """
+import sys
+from datetime import date
+from pathlib import Path
+from dispatcher.kernel.log_archive import archive
+
+log, raced = Path(sys.argv[1], "dispatcher-2026-11-24.log"), False
+
+def hook(event, arguments):
+    global raced
+    if event == "fcntl.flock" and not raced:
+        raced = True
+        log.unlink()
+        log.write_text("b 0 |\\n")
+
+sys.addaudithook(hook)
+archive(log.parent, today=date(2026, 11, 25), keep_days=30, rest=lambda: False)
+"""
+
+
+def test_a_log_that_another_archive_takes_and_somebody_begins_anew_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    subprocess.run([sys.executable, "-c", STOLEN, str(tmp_path)], check=True, timeout=30)
+    assert path.read_text() == "b 0 |\n"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_at_its_end_a_process_lets_go_of_its_files(tmp_path: Path, clock: SharedClock) -> None:
+    files = LogFiles(tmp_path, seconds=clock.now)
+    with kept_up(files, keep_days=3650):
+        files.write("a 0 |", error=False)
+    assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
 
 
 def test_a_zipping_under_way_is_given_up(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
-from tests.integration.rows import LANE, PACE, put, states, until, until_true
+from tests.integration.rows import LANE, PACE, put, someone_waits_for_a_lock, states, until, until_true
 
 from dispatcher.delivery import pace, schedule
 from dispatcher.kernel.db import Pool
@@ -15,14 +15,6 @@ from dispatcher.messages.frontier import Frontier
 
 async def stop(pool: Pool) -> None:
     await schedule.change(pool, LANE, lambda row, _: pace.stop(row))
-
-
-async def someone_waits_for_a_lock(pool: Pool) -> bool:
-    return bool(
-        await pool.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-        )
-    )
 
 
 async def test_stop_waits_out_a_claim_that_is_under_way(pool: Pool) -> None:

@@ -1,14 +1,17 @@
 """Replicas that keep one lane to its times, on a database of their own, with a channel that keeps what it is given."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dispatcher.channels.contract import Delivered, Envelope, Outcome
+from tests.integration.rows import until
+
+from dispatcher.channels.contract import BatchChannel, Delivered, Envelope, Outcome
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.settler import Settler
-from dispatcher.delivery.timekeeper import Timekeeper, TimekeeperParts
+from dispatcher.delivery.timekeeper import HEAD_SECONDS, POLL_SECONDS, Timekeeper, TimekeeperParts
 from dispatcher.delivery.tuner import Tuner
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.database_clock import DatabaseClock
@@ -18,6 +21,7 @@ from dispatcher.kernel.live import Live, Origin, Snapshot
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.lanes import CONSOLE, longest_lease
 from dispatcher.live_config.model import LiveConfig
+from dispatcher.messages.frontier import Frontier, Position, Search
 from dispatcher.messages.recent import RecentSent
 
 
@@ -29,23 +33,22 @@ class KeepingConsole:
         self.problem: str | None = None
         self.printed: list[tuple[Envelope, datetime]] = []
         self.batches: list[int] = []
-        self.given = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
         self.gave_up = asyncio.Event()
-        self.failure: Outcome | None = None
+        self.fails_with: list[Outcome | None] = []
+        """What it answers for each message, when it has nothing better."""
 
     async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         self.batches.append(len(envelopes))
-        self.given.set()
         waits = [asyncio.create_task(event.wait()) for event in (self.gate, self.gave_up)]
         await asyncio.wait(waits, timeout=max(0, until - elapsed()), return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         if not self.gate.is_set() or until <= elapsed():
             return [None] * len(envelopes)
-        if self.failure is not None:
-            return [self.failure] * len(envelopes)
+        if self.fails_with:
+            return self.fails_with * len(envelopes)
         at = self._clock.now()
         self.printed += [(envelope, at) for envelope in envelopes]
         return [Delivered(at) for _ in envelopes]
@@ -62,13 +65,38 @@ class KeepingConsole:
         return [(at - envelope.due_at).total_seconds() for envelope, at in self.printed if envelope.due_at]
 
 
+class WatchedFrontier(Frontier):
+    """Keeps when it was asked where to search, and how many searches found something to claim."""
+
+    def __init__(self, *, longest_wait_seconds: float = HEAD_SECONDS) -> None:
+        super().__init__(longest_wait_seconds=longest_wait_seconds)
+        self.looks: list[float] = []
+        self.claims = 0
+
+    def search(self, now: float) -> Search:
+        self.looks.append(now)
+        return super().search(now)
+
+    def searched(
+        self, search: Search, reached: Mapping[int, Position], *, now: float, seconds: float
+    ) -> None:
+        self.claims += bool(reached)
+        super().searched(search, reached, now=now, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class TimedReplica:
     """One replica's share of the lane."""
 
-    def __init__(self, timekeeper: Timekeeper, console: KeepingConsole, rescuer: Rescuer) -> None:
-        self.timekeeper = timekeeper
-        self.console = console
-        self.rescuer = rescuer
+    timekeeper: Timekeeper
+    console: KeepingConsole
+    rescuer: Rescuer
+    frontier: WatchedFrontier
+
+    async def looks_again(self) -> None:
+        """Wait until it has looked at Postgres from beginning to end since now."""
+        looks = len(self.frontier.looks)
+        await until(lambda: len(self.frontier.looks) > looks + 1)
 
 
 class TimedCluster:
@@ -78,6 +106,7 @@ class TimedCluster:
         self.pool = pool
         self.live = Live(Snapshot(LiveConfig.model_validate(values), Origin(0, 1)))
         self._redis_url = redis_url
+        self.catch_up = self.nothing
 
     def retune(self, **values: object) -> None:
         """Put other live values, which every replica has at once."""
@@ -87,7 +116,16 @@ class TimedCluster:
         self.live.publish(Snapshot(config, Origin(0, origin.revision + 1)))
 
     @asynccontextmanager
-    async def replica(self, name: str) -> AsyncIterator[TimedReplica]:
+    async def replica(
+        self,
+        name: str,
+        channel: BatchChannel | None = None,
+        *,
+        frontier: WatchedFrontier | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> AsyncIterator[TimedReplica]:
+        """One that sends through this channel, or its own."""
+        frontier = frontier or WatchedFrontier()
         clock = DatabaseClock()
         console = KeepingConsole(clock)
         redis = BoundedRedis(self._redis_url, password=None, db=0)
@@ -96,7 +134,10 @@ class TimedCluster:
         tuner = Tuner(CONSOLE, self.live, self.pool, keep=self.nothing)
         timekeeper = Timekeeper(
             TimekeeperParts(
-                CONSOLE, self.live, self.pool, settler, console, clock, tuner, catch_up=self.nothing
+                *(CONSOLE, self.live, self.pool, settler, channel or console, clock, tuner),
+                catch_up=lambda: self.catch_up(),  # noqa: PLW0108 - whatever it is by then
+                poll_seconds=poll_seconds,
+                frontier=frontier,
             )
         )
         rescuer = Rescuer(self.pool, redis, recent, self.live, replica=name, longest_lease=longest_lease)
@@ -107,7 +148,7 @@ class TimedCluster:
             await stack.enter_async_context(
                 draining("timekeeper", timekeeper.run, timekeeper.stop, seconds=10)
             )
-            yield TimedReplica(timekeeper, console, rescuer)
+            yield TimedReplica(timekeeper, console, rescuer, frontier)
 
     async def nothing(self) -> None:
         """All replicas here have the same live config at once."""

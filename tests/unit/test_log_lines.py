@@ -5,6 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatcher.kernel.harmless import ACTING
 from dispatcher.kernel.log_lines import PlainLines
 
 FORGED = "x\n2026-11-25T00:00:00.000Z error    1 forged"
@@ -35,5 +36,5 @@ def test_no_value_ends_a_line_or_reaches_the_terminal(event: str, key: str, valu
     text = line(
         None, "info", {"event": event + FORGED, f"{key}\r": value, "also": f"\x1b[2J{FORGED}\x85\u2028\ud800"}
     )
-    assert text.isprintable()
+    assert re.search(f"[{ACTING}]", text) is None
     text.encode()

@@ -1,5 +1,7 @@
 """Which moment a written time is, and what is said of one that is none."""
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -98,6 +100,36 @@ def test_just_past_is_now_and_the_example_is_good() -> None:
     assert understood((NOW + MAX_AHEAD).isoformat(), NOW) == NOW + MAX_AHEAD
     with pytest.raises(ValueError, match="10 years"):
         understood((NOW + MAX_AHEAD + timedelta(microseconds=1)).isoformat(), NOW)
+
+
+@pytest.fixture(params=["UTC", "CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0"])
+def machine_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is in that zone. What is written says its own offset, so that must mean nothing."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("machine_zone")
+@pytest.mark.parametrize(
+    ("before", "after", "apart"),
+    [
+        ("2027-03-28T01:59:59+01:00", "2027-03-28T03:00:00+02:00", timedelta(seconds=1)),
+        ("2027-03-27T09:00:00+01:00", "2027-03-28T09:00:00+02:00", timedelta(hours=23)),
+        ("2027-10-31T02:30:00+02:00", "2027-10-31T02:30:00+01:00", timedelta(hours=1)),
+        ("2027-10-30T09:00:00+02:00", "2027-10-31T09:00:00+01:00", timedelta(hours=25)),
+        ("2027-03-28T02:30:00+01:00", "2027-03-28T01:30:00Z", timedelta(0)),  # which no clock shows there
+    ],
+)
+def test_when_clocks_change_a_moment_is_that_of_utc(before: str, after: str, apart: timedelta) -> None:
+    first, second = understood(before, NOW), understood(after, NOW)
+    assert second - first == apart
+    for written, found in ((before, first), (after, second)):
+        local = datetime.strptime(written[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        offset = timedelta(0) if written.endswith("Z") else timedelta(hours=int(written[19:22]))
+        assert found == local - offset
 
 
 FUTURE = st.integers(0, MAX_AHEAD // timedelta(microseconds=1)).map(lambda n: NOW + timedelta(microseconds=n))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from dispatcher.channels.webhook_answer import (
     EXCERPT_CHARACTERS,
     RECEIPT_ID_CHARACTERS,
+    cleaned,
     excerpt_of,
-    harmless,
     receipt_id_of,
 )
 
@@ -49,8 +49,8 @@ def test_excerpt_of_any_bytes_can_be_printed_and_stored(body: bytes) -> None:
 @given(st.text(max_size=2_000))
 def test_excerpt_of_harmless_text_is_its_beginning(text: str) -> None:
     body = text.encode(errors="replace")
-    assert (excerpt_of(body) or "") == harmless(body.decode())[:EXCERPT_CHARACTERS]
+    assert (excerpt_of(body) or "") == cleaned(body.decode())[:EXCERPT_CHARACTERS]
 
 
 def test_text_that_would_be_read_in_another_order_is_defused() -> None:
-    assert harmless("a\u202eb\u2066c\u2028d\r\x1b\t\n") == "a\ufffdb\ufffdc\ufffdd\ufffd\ufffd\t\n"
+    assert cleaned("a\u202eb\u2066c\u2028d\r\x1b\t\n") == "a\ufffdb\ufffdc\ufffdd\ufffd\ufffd\t\n"

@@ -12,12 +12,9 @@ from typing import Any
 
 import orjson
 
-from dispatcher.channels.contract import Envelope
+from dispatcher.channels.contract import LATE, Envelope
 from dispatcher.kernel.ecs import ECS_VERSION
 from dispatcher.kernel.harmless import ACTING, escape
-
-LATE = timedelta(seconds=1)
-"""From here on a line says LATE, instead of by how many milliseconds it is after its time."""
 
 Line = Callable[[Envelope, datetime], bytes]
 """Makes the line, with its end, of a message that is printed at this moment."""

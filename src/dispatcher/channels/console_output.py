@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from dispatcher.channels.console_thread import WriteThread, Written
 from dispatcher.kernel.clock import elapsed, pause
+from dispatcher.kernel.opened_again import is_pipe_or_terminal, opened_again
 
 GRACE_SECONDS = 0.5
 """For so long a reader may take nothing before that is called a problem: any reader lags now and then."""
@@ -22,7 +23,6 @@ LOOK_SECONDS = 0.01
 """Where there is no epoll, how often to look whether there is room again."""
 
 _STANDARD_OUTPUT = 1
-_PTMX = (5, 2)
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _NEWLINE = ord("\n")
 
@@ -84,17 +84,17 @@ class ConsoleOutput:
             self._open(descriptor)
 
     def _open(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
         self._is_terminal = os.isatty(descriptor)
-        if stat.S_ISSOCK(status.st_mode):
+        waits_for_reader = is_pipe_or_terminal(descriptor)
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             self._socket = socket.socket(fileno=os.dup(descriptor))
             self._descriptor = self._socket.fileno()
-        elif stat.S_ISFIFO(status.st_mode) or self._is_terminal:
-            self._own = _opened_again(descriptor, status)
+        elif waits_for_reader:
+            self._own = opened_again(descriptor)
             self._descriptor = descriptor if self._own is None else self._own
         if self._socket is None and self._own is None:
             self._thread = WriteThread(descriptor)
-        if self._socket or stat.S_ISFIFO(status.st_mode) or self._is_terminal:
+        if self._socket or waits_for_reader:
             self._poll = select.poll()
             self._poll.register(self._descriptor, select.POLLOUT)
 
@@ -214,14 +214,3 @@ class ConsoleOutput:
 def _tell(there_is: asyncio.Future[None]) -> None:
     if not there_is.done():
         there_is.set_result(None)
-
-
-def _opened_again(descriptor: int, status: os.stat_result) -> int | None:
-    """The same pipe or terminal as an open file of our own that never blocks; None where we may not."""
-    if (os.major(status.st_rdev), os.minor(status.st_rdev)) == _PTMX:  # to open that makes another terminal
-        return None
-    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        return os.open(f"/proc/self/fd/{descriptor}", flags)
-    except OSError:
-        return None

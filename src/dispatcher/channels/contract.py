@@ -5,8 +5,11 @@ What is made for every message is not frozen: that would cost a microsecond and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
+
+LATE = timedelta(seconds=1)
+"""From so long after its time on a message is late; less is what a busy moment costs."""
 
 
 @dataclass(slots=True)

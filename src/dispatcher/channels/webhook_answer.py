@@ -82,13 +82,13 @@ def error_text(
         case ClosedEarlyError() | HeadersTooLargeError():
             return str(error)
         case HttpParserError():
-            return f"the answer is not valid HTTP: {harmless(str(error)[:200])}"
+            return f"the answer is not valid HTTP: {cleaned(str(error)[:200])}"
         case socket.gaierror():
             return f"the webhook's host name cannot be resolved: check {prefix}webhook_url"
         case ssl.SSLCertVerificationError():
-            return f"TLS: {harmless(error.verify_message[:200]).rstrip('.')}"
+            return f"TLS: {cleaned(error.verify_message[:200]).rstrip('.')}"
         case ssl.SSLError():
-            return f"TLS: {harmless(_HOW_TLS_NAMES_IT.sub('', error.strerror or str(error))[:200])}"
+            return f"TLS: {cleaned(_HOW_TLS_NAMES_IT.sub('', error.strerror or str(error))[:200])}"
         case _:
             return _of_the_network(error, seconds, connecting=connecting)
 
@@ -109,7 +109,7 @@ def excerpt_of(body: bytes) -> str | None:
     """The body's first 1,024 characters as text that is safe to print and to store; None when empty."""
     # No character of UTF-8 takes more than four bytes.
     text = body[: EXCERPT_CHARACTERS * 4].decode(errors="replace")[:EXCERPT_CHARACTERS]
-    return harmless(text) or None
+    return cleaned(text) or None
 
 
 def receipt_id_of(body: bytes) -> str | None:
@@ -120,7 +120,7 @@ def receipt_id_of(body: bytes) -> str | None:
         return None
     found = answer.get("messageId") if isinstance(answer, dict) else None
     if isinstance(found, str):
-        return harmless(found[:RECEIPT_ID_CHARACTERS]) or None
+        return cleaned(found[:RECEIPT_ID_CHARACTERS]) or None
     if isinstance(found, bool):
         return None
     # A float beyond 2**53 stands for an integer that lost digits: no evidence at all beats a wrong one.
@@ -129,7 +129,7 @@ def receipt_id_of(body: bytes) -> str | None:
     return None
 
 
-def harmless(text: str) -> str:
+def cleaned(text: str) -> str:
     """The text with every character that could command a terminal, or break a database's text, replaced."""
     return text if text.isprintable() else text.translate(_HARMFUL)
 

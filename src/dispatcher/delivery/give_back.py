@@ -13,6 +13,7 @@ from dispatcher.messages.release import release
 log = structlog.get_logger()
 
 SAID_IDS = 10
+"""Messages that a log line names at most."""
 
 
 async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:

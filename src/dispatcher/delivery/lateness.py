@@ -4,10 +4,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-log = structlog.get_logger()
+from dispatcher.channels.contract import LATE
 
-LATE = timedelta(seconds=1)
-"""Later than this a message is late; less is what a busy moment costs."""
+log = structlog.get_logger()
 
 
 class Lateness:
@@ -21,7 +20,7 @@ class Lateness:
     def printed(self, due: datetime, at: datetime) -> None:
         """A message that was due then went out now."""
         late = at - due
-        if late > LATE:
+        if late >= LATE:
             if not self._late:
                 log.warning("lane_is_late", lane=self._lane, seconds=round(late.total_seconds(), 3))
             self._late += 1

@@ -12,7 +12,7 @@ import structlog
 from dispatcher.channels.contract import Delivered, Envelope, Rejected, Retry
 from dispatcher.delivery.claim_size import next_claim_size
 from dispatcher.delivery.conclude import Timing, conclude
-from dispatcher.delivery.give_back import give_back
+from dispatcher.delivery.give_back import SAID_IDS, give_back
 from dispatcher.delivery.lane import SETTLE_SECONDS, BorrowedChannel, ChannelPool, Lane, Terms
 from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.settler import Settler
@@ -28,9 +28,6 @@ from dispatcher.messages.settle import Settlement
 from dispatcher.messages.state import State
 
 log = structlog.get_logger()
-
-SAID_IDS = 10
-"""Messages that a tick's log line names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from time import perf_counter
 from uuid import uuid4
 
 import structlog
@@ -11,17 +10,16 @@ import structlog
 from dispatcher.channels.contract import BatchChannel, Delivered, Envelope, Outcome, Rejected, Retry
 from dispatcher.delivery.agenda import Held
 from dispatcher.delivery.conclude import Timing, conclude
-from dispatcher.delivery.give_back import give_back
+from dispatcher.delivery.give_back import SAID_IDS, give_back
 from dispatcher.delivery.lane import SETTLE_SECONDS, Terms
 from dispatcher.delivery.lateness import Lateness
+from dispatcher.delivery.rest import Rest
 from dispatcher.delivery.settler import Settler
-from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.begin import begin
 from dispatcher.messages.settle import Settlement
-from dispatcher.messages.state import State
 
 log = structlog.get_logger()
 
@@ -51,17 +49,20 @@ class Sender:
         self._ended = ended
         self._unsettled = 0
         self._all_settled = asyncio.Event()
-        self._failures = 0
-        self._rest_until = 0.0
+        self._rest = Rest()
+        self._failed_by: str | None = None
         self.busy = 0
         """Batches under way."""
-        self.sent = 0
-        """Messages sent and settled since the start."""
 
     @property
     def resting(self) -> bool:
         """Whether attempts have failed so recently that none should begin."""
-        return elapsed() < self._rest_until
+        return self._rest.lasts(elapsed())
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing goes out at the moment, for people; while the channel rests, what was wrong before."""
+        return self._channel.problem or (self._failed_by if self.resting else None)
 
     async def all_settled(self) -> None:
         """Wait until every result is written, or its lease found lost."""
@@ -100,7 +101,7 @@ class Sender:
             await self._attempt(batch, batch[0].terms)
         except Exception:
             # A bug must not end the other batches; the leases of this one run out.
-            log.exception("batch_broke", messages=[held.message.id for held in batch][:10])
+            log.exception("batch_broke", messages=[held.message.id for held in batch][:SAID_IDS])
         finally:
             self.busy -= 1
             self._ended.set()
@@ -112,17 +113,18 @@ class Sender:
             for m in (held.message for held in batch)
         ]
         settled_from = min(held.message.lease.ends for held in batch) - SETTLE_SECONDS
-        until = min(elapsed() + terms.attempt_seconds, settled_from)
-        started_at, began = self._clock.now(), perf_counter()
+        started_at, began = self._clock.now(), elapsed()
+        until = min(began + terms.attempt_seconds, settled_from)
         outcomes = await self._channel.deliver_batch(envelopes, until=until)
-        timing = Timing(started_at, perf_counter() - began, None)
+        ended = elapsed()
+        self._learn(outcomes, terms, began=began, early=ended < until - LEAST_SECONDS)
+        timing = Timing(started_at, ended - began, None)
         untouched = []
         for held, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 untouched.append(held.message)
             elif not self._settled_by(held, outcome, timing):
                 await self._settler.room()
-        self._rest(outcomes, terms)
         if untouched:
             await give_back(self._pool, untouched)
 
@@ -138,23 +140,22 @@ class Sender:
             self._say_failed(result, outcome)
         return room
 
-    def settled(self, result: Settlement, *, kept: bool) -> None:
+    def settled(self, result: Settlement, *, kept: bool) -> None:  # noqa: ARG002 - nothing is counted here
         """The settler has written the result, or found its lease lost."""
-        self.sent += kept and result.state is State.SENT
         self._unsettled -= 1
         if not self._unsettled:
             self._all_settled.set()
 
-    def _rest(self, outcomes: Sequence[Outcome | None], terms: Terms) -> None:
-        """After a failure leave the channel alone for a while that doubles with each further one."""
-        if any(
+    def _learn(self, outcomes: Sequence[Outcome | None], terms: Terms, *, began: float, early: bool) -> None:
+        """After a failure leave the channel alone for a while. `early`: it did not wait until its deadline."""
+        refused = early and all(outcome is None for outcome in outcomes)
+        if refused or any(
             isinstance(outcome, Retry) and (terms.keeps_time or outcome.target_failed) for outcome in outcomes
         ):
-            self._failures += 1
-            wait = backoff.delay(self._failures, base=terms.backoff_base, cap=terms.backoff_cap)
-            self._rest_until = elapsed() + wait
+            self._failed_by = self._channel.problem
+            self._rest.failed(began=began, now=elapsed(), base=terms.backoff_base, cap=terms.backoff_cap)
         elif any(isinstance(outcome, Delivered) for outcome in outcomes):
-            self._failures = 0
+            self._rest.worked(began=began)
 
     def _say_failed(self, result: Settlement, outcome: Retry | Rejected) -> None:
         log.warning(

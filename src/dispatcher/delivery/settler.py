@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from dispatcher.delivery import receipts
-from dispatcher.delivery.by_halves import REFUSED
+from dispatcher.delivery.by_halves import REFUSED, by_halves
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import pause
 from dispatcher.kernel.db import TROUBLE, UNAVAILABLE, Pool
@@ -113,13 +113,23 @@ class Settler:
             await self._recent.outdated(self._lane)
 
     async def _write(self, results: Sequence[Settlement]) -> set[int]:
-        """Write them all, through any outage of Postgres: an outcome that is known must not be forgotten."""
+        """Write them all, but for what Postgres refuses. The ids of those that were kept."""
+        kept: set[int] = set()
+
+        async def write(some: Sequence[Settlement]) -> None:
+            kept.update(await self._write_through(some))
+
+        await by_halves(write, results, refused=_say_refused)
+        return kept
+
+    async def _write_through(self, results: Sequence[Settlement]) -> set[int]:
+        """Through any outage of Postgres: an outcome that is known must not be forgotten."""
         failures = 0
         while True:
             try:
                 return await settle(self._pool, results, replica=self._replica)
-            except REFUSED as error:
-                return await self._write_halves(results, error)
+            except REFUSED:
+                raise
             except TROUBLE as error:
                 failures += 1
                 if failures == 1:
@@ -127,10 +137,6 @@ class Settler:
                     say("settle_waits_for_postgres", messages=len(results), error=str(error))
                 await pause(backoff.delay(failures, base=0.1, cap=2.0))
 
-    async def _write_halves(self, results: Sequence[Settlement], error: Exception) -> set[int]:
-        """One result that Postgres refuses must not take the others of its batch with it."""
-        if len(results) == 1:
-            log.error("settlement_refused", message_id=results[0].message_id, error=str(error))
-            return set()
-        middle = len(results) // 2
-        return await self._write(results[:middle]) | await self._write(results[middle:])
+
+def _say_refused(result: Settlement, error: Exception) -> None:
+    log.error("settlement_refused", message_id=result.message_id, error=str(error))

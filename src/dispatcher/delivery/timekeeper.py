@@ -94,6 +94,11 @@ class Timekeeper:
         """How many messages wait here for their time."""
         return len(self._agenda)
 
+    @property
+    def problem(self) -> str | None:
+        """Why this replica can send nothing at the moment, for people."""
+        return self._sender.problem
+
     def wake(self) -> None:
         """Look now: something of the lane was changed by this process."""
         self._look_now.set()

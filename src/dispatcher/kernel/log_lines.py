@@ -6,6 +6,7 @@ from structlog.processors import format_exc_info
 from structlog.typing import EventDict, WrappedLogger
 
 from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.harmless import harmless
 
 _INDENT = "    "
 
@@ -25,22 +26,12 @@ class PlainLines:
         level, name = rest.pop("level", method), rest.pop("event", "")
         below = [str(rest.pop(key)) for key in ("stack", "exception") if rest.get(key)]
         stamp = f"{utc_now().isoformat(timespec='milliseconds')[:-6]}Z"
-        head = f"{stamp} {level:<8} {self._process} {_visible(str(name))}"
-        line = " ".join([head, *(f"{_visible(key)}={_value(value)}" for key, value in rest.items())])
-        return "\n".join([line, *(_INDENT + _visible(text) for part in below for text in part.splitlines())])
+        head = f"{stamp} {level:<8} {self._process} {harmless(str(name))}"
+        line = " ".join([head, *(f"{harmless(key)}={_value(value)}" for key, value in rest.items())])
+        return "\n".join([line, *(_INDENT + harmless(text) for part in below for text in part.splitlines())])
 
 
 def _value(value: object) -> str:
     if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" =\"'"):
         return value
-    return _visible(repr(value))
-
-
-def _visible(text: str) -> str:
-    """With line ends, escape sequences and the like written out."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return harmless(repr(value))

@@ -12,11 +12,14 @@ from collections import deque
 from contextlib import suppress
 from io import UnsupportedOperation
 from threading import Condition, Thread
+from time import sleep
 from typing import TextIO
 
-AT_ONCE_BYTES = 4096
-"""PIPE_BUF of Linux: where a poll sees room, so much never blocks."""
+from dispatcher.kernel.opened_again import is_pipe_or_terminal, opened_again
+
 QUEUE_LINES = 10_000
+NO_SPIN_SECONDS = 0.01
+"""A terminal may have room for a byte, which a poll calls writable, and none for what is to be written."""
 END_SECONDS = 1.0
 """How long the end of the process waits for what is queued."""
 
@@ -27,57 +30,64 @@ class TerminalLines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._descriptor = _descriptor(stream)
-        self._poll: select.poll | None = None
-        if self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            self._poll = select.poll()
-            self._poll.register(self._descriptor, select.POLLOUT)
-        self._queued: deque[bytes] = deque()
+        self._at_once = None if self._descriptor is None else _never_blocks(self._descriptor)
+        self._queued: deque[memoryview] = deque()
         self._changed = Condition()
         self._thread: Thread | None = None
         self._left_out = 0
 
     def write(self, line: str) -> int:
         """Write it, now or soon. How many lines had to be left out before it, once there is room again."""
-        written = f"{line}\n".encode("utf-8", "backslashreplace")
+        rest = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
+        left_out = 0
         with self._changed:
-            if not self._queued and self._has_room(len(written)):
-                self._write(written)
+            if not self._queued:
                 left_out, self._left_out = self._left_out, 0
+                rest = self._write_at_once(rest)
+            if not rest:
                 return left_out
             if len(self._queued) == QUEUE_LINES:
                 self._left_out += 1
                 return 0
-            self._queued.append(written)
+            self._queued.append(rest)
             self._changed.notify_all()
             if self._thread is None:
                 self._thread = Thread(target=self._write_queued, name="standard error", daemon=True)
                 self._thread.start()
                 atexit.register(self._end)
-        return 0
+        return left_out
 
-    def _has_room(self, size: int) -> bool:
-        if self._poll is None:
-            return True
-        return size <= AT_ONCE_BYTES and bool(self._poll.poll(0))
-
-    def _write(self, written: bytes) -> None:
-        with suppress(
-            OSError, ValueError
-        ):  # closed, or its reader is gone: no reason to end what a line is about
+    def _write_at_once(self, written: memoryview) -> memoryview:
+        """What is left of it: all of it where a write might block."""
+        try:
             if self._descriptor is None:
-                self._stream.write(written.decode())
+                self._stream.write(written.tobytes().decode())
                 self._stream.flush()
+            elif self._at_once is None:
+                return written
             else:
-                rest = memoryview(written)
-                while rest:
+                return written[os.write(self._at_once, written) :]
+        except BlockingIOError:
+            return written
+        except (OSError, ValueError):  # closed, or its reader is gone: no reason to end what a line is about
+            pass
+        return written[:0]
+
+    def _write(self, rest: memoryview) -> None:
+        assert self._descriptor is not None
+        with suppress(OSError):
+            while rest:
+                try:
                     rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:  # somebody who shares it has set O_NONBLOCK
+                    _wait_for_room(self._descriptor)
 
     def _write_queued(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._queued))
-                line = self._queued[0]
-            self._write(line)
+                rest = self._queued[0]
+            self._write(rest)
             with self._changed:  # only now: what comes meanwhile must not overtake it
                 self._queued.popleft()
                 self._changed.notify_all()
@@ -94,3 +104,19 @@ def _descriptor(stream: TextIO) -> int | None:
     except (OSError, ValueError, AttributeError, UnsupportedOperation):
         return None
     return descriptor
+
+
+def _wait_for_room(descriptor: int) -> None:
+    sleep(NO_SPIN_SECONDS)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
+
+
+def _never_blocks(descriptor: int) -> int | None:
+    """Where to write without waiting for a reader; None if a thread has to."""
+    if is_pipe_or_terminal(
+        descriptor
+    ):  # a poll is no help: to it a terminal with room for one byte is writable
+        return opened_again(descriptor)
+    return None if stat.S_ISSOCK(os.fstat(descriptor).st_mode) else descriptor
