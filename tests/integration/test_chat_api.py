@@ -237,3 +237,22 @@ async def test_a_message_for_later_is_sent_at_its_time_and_once(replicas: list[R
     (message,) = (await replicas[1].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"]
     assert timedelta(0) <= datetime.fromisoformat(message["timestamp"]) - at < timedelta(seconds=2)
     assert message["sender_id"] == "alice"
+    again = [await replica.ask("POST", "/api/v1/messages", "alice", json=body) for replica in replicas]
+    assert [(answer.status_code, answer.json()["id"]) for answer in again] == [(200, message["id"])] * 2
+    assert len((await replicas[0].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"]) == 1
+
+
+async def test_a_repeat_whose_time_has_come_sends_no_second_message(api: Replica) -> None:
+    at = utc_now() + timedelta(hours=1)
+    body = {"receiver_id": "bob", "content": "later", "client_id": "b", "timestamp": at.isoformat()}
+    first = (await api.ask("POST", "/api/v1/messages", "alice", json=body)).json()
+    late = body | {"content": "other words", "timestamp": (utc_now() - timedelta(seconds=1)).isoformat()}
+    again = await api.ask("POST", "/api/v1/messages", "alice", json=late)
+    assert (again.status_code, again.json()) == (202, first), "as it was first asked for"
+    place = f"/api/v1/conversations/{first['conversation_id']}/scheduled/{first['scheduled_id']}"
+    await api.ok("DELETE", place, "alice")
+    again = await api.ask("POST", "/api/v1/messages", "alice", json=late)
+    assert (again.status_code, again.json()) == (200, first | {"status": "cancelled"})
+    assert (await api.ok("GET", "/api/v1/messages?with=bob", "alice"))["messages"] == []
+    another = await api.ask("POST", "/api/v1/messages", "alice", json=late | {"client_id": "c"})
+    assert another.status_code == 201

@@ -1,10 +1,8 @@
 """Waiting: a user's chat messages for later, as long as they have not been sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
-from dispatcher.chat.schedule import LANE, recipient
+from dispatcher.chat.schedule import LANE, Scheduled, recipient
 from dispatcher.chat.seat import Seat
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import NotFoundError
@@ -19,19 +17,10 @@ ORDER BY deliver_at, id LIMIT {AT_MOST}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A chat message for later."""
-
-    message_id: int
-    content: str
-    at: datetime
-
-
-async def waiting(pool: Pool, seat: Seat) -> Sequence[Waiting]:
+async def waiting(pool: Pool, seat: Seat) -> Sequence[Scheduled]:
     """Those of the seat's user in its conversation, soonest first, at most AT_MOST."""
     rows = await pool.fetch(WAITING, LANE, recipient(seat.conversation_id, seat.user_id))
-    return [Waiting(row["id"], row["content"], row["deliver_at"]) for row in rows]
+    return [Scheduled(row["id"], row["content"], row["deliver_at"]) for row in rows]
 
 
 async def call_off(pool: Pool, seat: Seat, message_id: int) -> None:
