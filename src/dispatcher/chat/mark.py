@@ -23,7 +23,9 @@ WITH given AS (
         WHERE m.conversation_id = who.conversation_id AND m.user_id = who.user_id FOR NO KEY UPDATE
     ) m
 ), judged AS (
-    SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq, held.pushed_seq,
+    -- a send that this had to wait for has moved the member, but not the conversation as this statement sees it
+    SELECT given.*, greatest(c.last_seq, held.delivered_seq) AS last_seq, held.left_seq IS NOT NULL AS has_left,
+           held.delivered_seq, held.read_seq, held.pushed_seq,
            greatest(held.delivered_seq, given.delivered, given.read) AS delivered_now,
            greatest(held.read_seq, given.read) AS read_now
     FROM given JOIN held USING (conversation_id, user_id) JOIN conversations c ON c.id = given.conversation_id
