@@ -92,14 +92,16 @@ class Tokens:
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+                options={"require": ["exp", "sub"]},
             )
         except jwt.ExpiredSignatureError:
             raise _refused("it is over: its exp has passed") from None
         except jwt.MissingRequiredClaimError as error:
             raise _refused(f"it has no {error.claim}") from None
         except jwt.InvalidAudienceError:
-            raise _refused("its aud is not APP_TOKEN_AUDIENCE") from None
+            # without an audience of ours every `aud` names somebody else (RFC 7519, 4.1.3)
+            why = "its aud is not" if self._audience else "it has an aud, and nothing is set as"
+            raise _refused(f"{why} APP_TOKEN_AUDIENCE") from None
         except jwt.InvalidIssuerError:
             raise _refused("its iss is not APP_TOKEN_ISSUER") from None
         except jwt.ImmatureSignatureError:
