@@ -127,6 +127,28 @@ async def test_a_send_touches_its_conversation_and_its_month(full: Pool, mode: s
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("places", [1, CONVERSATIONS])
+async def test_what_is_written_together_costs_what_it_costs_apart(full: Pool, mode: str, places: int) -> None:
+    batch = CONVERSATIONS
+    where = [1 + n % places for n in range(batch)]
+    who = [f"u{where[n] if n % 2 else 0}" for n in range(batch)]
+    sent = [
+        where,
+        who,
+        [f"n{n}" for n in range(batch)],
+        ["x"] * batch,
+        *[[None] * batch] * 2,
+        REPEATS_KNOWN,
+        True,
+    ]
+    async with full.acquire() as connection:
+        assert (await read(connection, SEND, sent, mode)).steps <= 50 * batch
+        if places == batch:  # nobody is marked twice
+            marks = [where, who, [3] * batch, [2] * batch]
+            assert (await read(connection, MARK, marks, mode)).steps <= 20 * batch
+
+
+@pytest.mark.parametrize("mode", MODES)
 async def test_what_else_is_asked_reads_what_it_answers(full: Pool, mode: str) -> None:
     for query, arguments, rows in (
         (MARK, [[BUSY], ["u0"], [3], [2]], 6),
