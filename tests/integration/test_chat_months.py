@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.chatting import Talk, talking
 
 from dispatcher.chat.history import newest
-from dispatcher.chat.months import MONTHS_AHEAD, PARENT, Month, drop_months, make_months
+from dispatcher.chat.months import MONTHS_AHEAD, PARENT, Month, drop_months, keep_months, make_months
 from dispatcher.chat.seat import find_seat
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool, connected_pool
@@ -85,6 +86,15 @@ async def test_months_older_than_what_is_kept_are_dropped_whole(talk: Talk) -> N
     seat = await find_seat(pool, pair, "bob")
     assert list((await newest(pool, seat, limit=9)).messages) == [kept]
     assert await drop_months(pool, keep=timedelta(days=1)) == []
+
+
+async def test_a_month_that_is_not_kept_is_not_made_again(pool: Pool) -> None:
+    await keep_months(pool, days=1)
+    kept = await months(pool)
+    with capture_logs() as logs:
+        await keep_months(pool, days=1)
+    assert logs == []
+    assert await months(pool) == kept
 
 
 async def test_a_reader_holds_a_drop_up_for_a_moment_only(talk: Talk) -> None:

@@ -65,15 +65,19 @@ async def in_its_month(pool: Pool, write: Callable[[], Awaitable[T]]) -> T:
         return await write()
 
 
-async def make_months(pool: Pool) -> list[str]:
-    """Make the parts that are missing from last month to MONTHS_AHEAD from now, on Postgres's clock. Their names."""
+async def make_months(pool: Pool, *, keep: timedelta | None = None) -> list[str]:
+    """Make the parts that are missing from last month to MONTHS_AHEAD from now, on Postgres's clock. Their names.
+
+    Not last month when its every message is older than `keep`.
+    """
     made = []
     async with pool.acquire() as connection, connection.transaction():
         await one_at_a_time(connection)
-        this = Month((await today(connection)).replace(day=1))
+        day = await today(connection)
+        this = Month(day.replace(day=1))
         there = await _months(connection)
         for wanted in (this.plus(offset) for offset in range(-1, MONTHS_AHEAD + 1)):
-            if wanted not in there:
+            if wanted not in there and (keep is None or wanted.plus(1).first > day - keep):
                 ends = wanted.plus(1).begins
                 await make_part(connection, PARENT, wanted.name, begins=wanted.begins, ends=ends)
                 made.append(wanted.name)
@@ -82,8 +86,9 @@ async def make_months(pool: Pool) -> list[str]:
 
 async def keep_months(pool: Pool, *, days: int | None) -> None:
     """Make the months to come, and drop those whose every message is older than `days`; None keeps all."""
-    made = await make_months(pool)
-    dropped = [] if days is None else await drop_months(pool, keep=timedelta(days=days))
+    keep = None if days is None else timedelta(days=days)
+    made = await make_months(pool, keep=keep)
+    dropped = [] if keep is None else await drop_months(pool, keep=keep)
     if made or dropped:
         log.info("months_kept", made=made, dropped=dropped)
 
