@@ -31,6 +31,7 @@ from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
+from dispatcher.kernel.foreign_pages import NoForeignPages
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
@@ -163,7 +164,7 @@ async def running(
         )
         push_lane = await stack.enter_async_context(pushing(shared))
 
-        api = _api(key)
+        api = _api(key, trusted_network=settings.trusted_network)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
@@ -265,12 +266,14 @@ def _line(settings: Settings) -> Line:
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
 
 
-def _api(key: ApiKey | None) -> FastAPI:
+def _api(key: ApiKey | None, *, trusted_network: bool) -> FastAPI:
     """The API without a route yet."""
     api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
     handle_errors(api)
     api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
-    if key is not None:
+    if key is None:
+        api.add_middleware(NoForeignPages, documents=OPEN, any_host=trusted_network)
+    else:
         api.add_middleware(OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",))
     api.add_middleware(Correlation)
     return api

@@ -213,6 +213,21 @@ async def test_without_keys_and_tokens_everybody_is_the_operator(
         assert (await one.client.get("/api/v1/conversations", headers=ann)).status_code == 200
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 401
         assert (await one.client.get("/scheduler")).status_code == 200
+        # but for web pages of others, which a browser on the same machine looks at
+        rebound, elsewhere = {"host": "pages.example"}, {"sec-fetch-site": "cross-site"}
+        for headers, status in ((rebound, 421), (elsewhere, 403)):
+            for method, path in (("POST", "/stop"), ("GET", "/sent"), ("GET", "/api/v1/conversations")):
+                answer = await one.client.request(method, path, headers=ann | headers)
+                assert (answer.status_code, "APP_API_KEY" in answer.json()["detail"]) == (status, True)
+        assert (await one.client.get("/docs", headers=elsewhere)).status_code == 200, "a link may lead there"
+        assert (await one.client.get("/docs", headers=rebound)).status_code == 421
+        for host in ("localhost:8080", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+            assert (await one.client.get("/sent", headers={"host": host})).status_code == 200
+        for site in ("same-origin", "same-site", "none"):
+            assert (await one.client.get("/sent", headers={"sec-fetch-site": site})).status_code == 200
+    async with running_replicas(1, **where, APP_API_KEY=None, APP_TRUSTED_NETWORK=True) as (one,):  # type: ignore[arg-type]
+        assert (await one.client.get("/sent", headers=rebound)).status_code == 200, "under any name"
+        assert (await one.client.get("/sent", headers=elsewhere)).status_code == 403
     async with running_replicas(1, **where, APP_API_KEY=None) as (one,):  # type: ignore[arg-type]
         assert (await one.client.get("/api/v1/conversations", headers={"X-Act-As": "ann"})).status_code == 401
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 200
