@@ -63,7 +63,7 @@ CHAT_POOL_SIZE = 6
 SOCKET_POOL_SIZE = 3
 """For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
-"""Paths that want no key. They tell nothing but what the program is and whether it works."""
+"""Paths that want no key. Without it they tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -199,8 +199,13 @@ async def running(
                 redis=redis,
                 etcd=etcd,
                 follower=follower,
-                upkeep=upkeep,
                 switches=switches,
+                others={
+                    "upkeep": lambda: upkeep.problem,
+                    "console": lambda: console.problem,
+                    "tokens": lambda: None if chat.tokens is None else chat.tokens.problem,
+                },
+                key=key,
             )
         )
         api.include_router(chat_routes(chat.parts))

@@ -30,6 +30,7 @@ class Chat:
     sockets: Endpoint
     keeper: Timekeeper
     switch: LaneSwitch
+    tokens: Tokens | None
 
 
 @asynccontextmanager
@@ -64,4 +65,4 @@ async def chatting(
             tell=live.tell,
             arrived={CHAT.name: keeper.arrived},
         )
-        yield Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: channel.problem))
+        yield Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: None), tokens)

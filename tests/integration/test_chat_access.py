@@ -199,11 +199,28 @@ async def test_every_other_route_wants_the_operators_key(replica: Replica) -> No
         assert (answer.status_code == 401) is (path not in OPEN), path
 
 
-async def test_health_tells_no_secret(replica: Replica) -> None:
-    answer = await replica.client.get("/health")
-    assert answer.status_code == 200
-    assert KEY not in answer.text
-    assert SECRET not in answer.text
+async def test_health_tells_strangers_what_works_and_the_operator_why(replica: Replica) -> None:
+    stranger, user, operator = [
+        await replica.client.get("/health", headers=headers) for headers in ({}, of(OWNER), OPERATOR)
+    ]
+    parts = {"postgres", "redis", "etcd", "upkeep", "console", "tokens"}
+    for answer in (stranger, user):
+        assert set(answer.json()) == {"status", *parts}
+    whole = operator.json()
+    assert set(whole) - set(stranger.json()) == {
+        *("service", "version", "replica", "uptime_seconds", "scheduler", "live_config"),
+    }
+    # no console is connected here, and why is the operator's to know
+    assert (whole["console"]["status"], stranger.json()["console"]) == (
+        "down",
+        {"status": "down", "problem": None},
+    )
+    assert whole["console"]["problem"] is not None
+    assert whole["status"] == stranger.json()["status"] == "degraded"
+    for answer in (stranger, user, operator):
+        assert answer.status_code == 200
+        assert KEY not in answer.text
+        assert SECRET not in answer.text
 
 
 async def test_a_user_who_left_us_has_no_seat_anywhere(replica: Replica) -> None:

@@ -166,6 +166,7 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_and_not_more_often(
 ) -> None:
     async with issuing(published(one=RSA)) as issuer:
         tokens = Tokens(PublishedKeys(issuer.url))
+        problems = [tokens.problem]
         for _ in range(5):
             await tokens.identity(signed(RSA, "RS256", "one"))
         issuer.body = published(one=RSA, two=EC)
@@ -176,10 +177,12 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_and_not_more_often(
         monkeypatch.setattr(jwks, "REST_SECONDS", 0)
         assert (await tokens.identity(signed(EC, "ES256", "two"))).user_id == "alice"
         assert issuer.asked == 2
+        problems.append(tokens.problem)
         issuer.status = "500 Oops"
         with pytest.raises(UnauthenticatedError):
             await tokens.identity(signed(EC, "ES256", "three"))
         assert (await tokens.identity(signed(RSA, "RS256", "one"))).user_id == "alice", "the last keys stay"
+        assert [*problems, tokens.problem] == ["not fetched yet", None, "the issuer answers 500"]
         monkeypatch.setattr(jwks, "STALE_SECONDS", 0)
         with pytest.raises(UnavailableError):
             await tokens.identity(signed(RSA, "RS256", "one"))

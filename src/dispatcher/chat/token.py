@@ -43,6 +43,9 @@ class VerifyingKey:
 class TokenKeys(Protocol):
     """Where the keys come from."""
 
+    problem: str | None
+    """Why they could not be had the last time."""
+
     async def key_of(self, header: Mapping[str, Any]) -> VerifyingKey:
         """The key for a token with this header.
 
@@ -55,6 +58,8 @@ class TokenKeys(Protocol):
 
 class SharedSecret:
     """One secret for all tokens: HS256."""
+
+    problem: str | None = None
 
     def __init__(self, secret: str) -> None:
         self._key = VerifyingKey(secret.encode(), ("HS256",))
@@ -69,6 +74,11 @@ class Tokens:
 
     def __init__(self, keys: TokenKeys, *, audience: str | None = None, issuer: str | None = None) -> None:
         self._keys, self._audience, self._issuer = keys, audience, issuer
+
+    @property
+    def problem(self) -> str | None:
+        """Why the keys could not be had the last time, though the earlier ones may still do."""
+        return self._keys.problem
 
     async def identity(self, token: str) -> Identity:
         """Whom the token stands for.
