@@ -161,6 +161,21 @@ async def test_a_public_key_is_not_a_shared_secret(tmp_path: Path) -> None:
             await tokens.identity(given)
 
 
+async def test_the_log_names_the_issuer_and_no_password() -> None:
+    async with issuing(published(one=RSA)) as issuer:
+        keys = PublishedKeys(issuer.url.replace("//", "//user:s3cret@") + "?token=s3cret")
+        with capture_logs() as logs:
+            await Tokens(keys).identity(signed(RSA, "RS256", "one"))
+        issuer.status = "500 Oops"
+        keys = PublishedKeys(issuer.url.replace("//", "//user:s3cret@") + "?token=s3cret")
+        with capture_logs() as more, pytest.raises(UnavailableError):
+            await Tokens(keys).identity(signed(RSA, "RS256", "one"))
+    assert [(line["event"], line["source"]) for line in logs + more] == [
+        (event, f"http://127.0.0.1:{issuer.port}") for event in ("token_keys", "token_keys_unavailable")
+    ]
+    assert "s3cret" not in f"{logs}{more}{keys.problem}"
+
+
 async def test_a_new_key_is_fetched_when_a_token_names_it_and_not_more_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
