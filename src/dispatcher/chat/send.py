@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 REPEATS_KNOWN = timedelta(hours=24)
 """How long a `client_id` is remembered."""
+SOONER_SECONDS = 0.5
+"""So much before the route gives up, so that the client hears what is known of its message."""
 UNKNOWN = (
     "Postgres does not answer at the moment, and whether the message is in is not known; "
     "send it again with the same client_id: it goes in once"
@@ -134,7 +136,7 @@ class Sender:
         self._gathering = Gathering[NewChatMessage, _Outcome](
             self._write,
             key=_repeat_key,
-            seconds=ANSWER_SECONDS,
+            seconds=ANSWER_SECONDS - SOONER_SECONDS,
             overloaded=OVERLOADED,
             unknown=UNKNOWN,
             failed=_say,
