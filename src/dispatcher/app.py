@@ -58,8 +58,10 @@ API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
-CHAT_POOL_SIZE = 6
-"""For what people ask; one of them writes what they send."""
+CHAT_POOL_SIZE = 5
+"""For what people ask."""
+CHAT_SENDER_POOL_SIZE = 2
+"""For what people send, which must not wait for those who read: one writes, and one more when Postgres has not let go of it."""
 SOCKET_POOL_SIZE = 3
 """For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
@@ -232,6 +234,7 @@ async def _chatting(
 ) -> AsyncIterator[Chat]:
     async with (
         connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE) as pool,
+        connected_pool(addresses.db_url, application=application, size=CHAT_SENDER_POOL_SIZE) as sender_pool,
         connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE) as socket_pool,
         _tokens(settings) as tokens,
     ):
@@ -242,7 +245,7 @@ async def _chatting(
             replica=settings.replica,
         )
         async with chatting(
-            *(shared, pool, live),
+            *(shared, pool, sender_pool, live),
             tokens=tokens,
             key=key,
             origins=settings.chat_origins,

@@ -37,6 +37,7 @@ class Chat:
 async def chatting(
     shared: Shared,
     pool: Pool,
+    sender_pool: Pool,
     live: Live,
     *,
     tokens: Tokens | None,
@@ -49,7 +50,7 @@ async def chatting(
     Without `tokens` and `key` everybody is who they say they are: for loopback.
     """
     async with AsyncExitStack() as stack:
-        sender = Sender(pool, live.tell, pushing=lambda: is_pushing(shared.follower.live.value))
+        sender = Sender(sender_pool, live.tell, pushing=lambda: is_pushing(shared.follower.live.value))
         pairs = Pairs(pool, live.tell)
         await stack.enter_async_context(background("chat sender", sender.run))
         sockets = await stack.enter_async_context(

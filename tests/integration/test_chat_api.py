@@ -8,9 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 from tests.integration.chatting import OPERATOR, Replica, of, running_replicas
-from tests.integration.rows import until_true
+from tests.integration.rows import until_true, until_waiting
 
+from dispatcher.app import CHAT_POOL_SIZE
 from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.db import Pool
 
 USERS = ("alice", "bob", "carol")
 
@@ -232,6 +234,17 @@ async def test_without_keys_and_tokens_everybody_is_the_operator(
         assert (await one.client.get("/api/v1/conversations", headers={"X-Act-As": "ann"})).status_code == 401
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 200
         assert (await one.client.get("/scheduler")).status_code == 200
+
+
+async def test_who_reads_holds_up_nobody_who_sends(api: Replica, pool: Pool) -> None:
+    sent = await api.ok("POST", "/api/v1/messages", "alice", json={"receiver_id": "bob", "content": "1"})
+    async with pool.acquire() as connection, asyncio.TaskGroup() as reading, connection.transaction():
+        await connection.execute("LOCK TABLE users")
+        for _ in range(CHAT_POOL_SIZE + 1):
+            reading.create_task(api.client.get("/api/v1/users", headers=OPERATOR))
+        await until_waiting(pool, CHAT_POOL_SIZE)
+        message = {"conversation_id": sent["conversation_id"], "content": "2"}
+        assert (await api.ok("POST", "/api/v1/messages", "alice", json=message))["seq"] == 2
 
 
 async def test_a_message_for_later_is_sent_at_its_time_and_once(replicas: list[Replica]) -> None:
