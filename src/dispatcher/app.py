@@ -20,7 +20,7 @@ from dispatcher.chat.months import keep_months
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
 from dispatcher.chat.token import SharedSecret, Tokens
-from dispatcher.chat_at_work import Chat, chatting
+from dispatcher.chat_at_work import Chat, chatting, pushing
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.switches import LaneSwitch, Switches
@@ -37,7 +37,7 @@ from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
-from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing
+from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -128,7 +128,7 @@ async def running(
         )
         redis = BoundedRedis(
             addresses.redis_url,
-            password=_secret(settings),
+            password=settings.redis_secret,
             db=settings.redis_db,
             prefix=f"dispatcher:{await database_identity(pool)}:",
         )
@@ -240,7 +240,7 @@ async def _chatting(
     ):
         live = Live(
             *(socket_pool, shared.redis, addresses.redis_url),
-            password=_secret(settings),
+            password=settings.redis_secret,
             db=settings.redis_db,
             replica=settings.replica,
         )
@@ -289,7 +289,3 @@ def _api(key: ApiKey | None, *, trusted_network: bool) -> FastAPI:
 
 async def _docs() -> RedirectResponse:
     return RedirectResponse("/docs")
-
-
-def _secret(settings: Settings) -> str | None:
-    return settings.redis_password.get_secret_value() if settings.redis_password else None

@@ -241,6 +241,11 @@ class Settings(BaseModel):
         return None if self.redis_addr is None else _redis_url(self.redis_addr.get_secret_value())
 
     @property
+    def redis_secret(self) -> str | None:
+        """Redis's password."""
+        return None if self.redis_password is None else self.redis_password.get_secret_value()
+
+    @property
     def log_format(self) -> Literal["local", "dev", "production"]:
         """LOG_ENV, or APP_ENV where that is not set."""
         return self.log_env or self.env
