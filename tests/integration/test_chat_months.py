@@ -13,7 +13,7 @@ from dispatcher.chat.months import MONTHS_AHEAD, PARENT, Month, drop_months, kee
 from dispatcher.chat.seat import find_seat
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import LOCK_SECONDS, make_part, parts_of, today
+from dispatcher.kernel.partitions import LOCK_SECONDS, make_partition, partitions_of, today
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def talk(pool: Pool) -> AsyncIterator[Talk]:
 
 async def months(pool: Pool) -> list[str]:
     async with pool.acquire() as connection:
-        return sorted(await parts_of(connection, PARENT))
+        return sorted(await partitions_of(connection, PARENT))
 
 
 async def this_month(pool: Pool) -> Month:
@@ -66,7 +66,9 @@ async def test_months_older_than_what_is_kept_are_dropped_whole(talk: Talk) -> N
     old = [this.plus(-n) for n in range(2, 5)]
     async with pool.acquire() as connection:
         for month in old:
-            await make_part(connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins)
+            await make_partition(
+                connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
+            )
             await connection.execute(
                 "INSERT INTO chat_messages (conversation_id, id, seq, sender_id, content) VALUES ($1, $2, 1, 'alice', 'x')",
                 pair,

@@ -19,7 +19,7 @@ from dispatcher.chat.status import HINDMOST
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import make_part
+from dispatcher.kernel.partitions import make_partition
 
 CONVERSATIONS, EACH, MONTHS = 200, 600, 12
 FIRST_MONTH = Month(date(utc_now().year - 1, utc_now().month, 1))
@@ -37,7 +37,7 @@ async def full(servers: RunningServers, template: str) -> AsyncIterator[Pool]:
         async with pool.acquire() as connection:
             for offset in range(MONTHS - 1):
                 month = FIRST_MONTH.plus(offset)
-                await make_part(
+                await make_partition(
                     connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
                 )
         await pool.execute(
