@@ -13,7 +13,7 @@ from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundErro
 
 _MEMBERS = """
 SELECT m.user_id, m.role, u.name, m.delivered_seq, m.read_seq FROM members m JOIN users u ON u.id = m.user_id
-WHERE m.conversation_id = $1 AND m.left_seq IS NULL ORDER BY m.user_id
+WHERE m.conversation_id = $1 AND m.left_seq IS NULL
 """
 # Whoever comes again begins anew: with what is sent from now on.
 _JOIN = """
@@ -44,7 +44,7 @@ class Member:
 
 async def members_of(pool: "Pool | Connection", conversation_id: int) -> Sequence[Member]:
     """Those who are in it now, by id: of two users both, of a group at most MAX_MEMBERS."""
-    return [Member(**row) for row in await pool.fetch(_MEMBERS, conversation_id)]
+    return [Member(**row) for row in await pool.fetch(f"{_MEMBERS} ORDER BY m.user_id", conversation_id)]
 
 
 async def add_member(
@@ -125,14 +125,7 @@ async def remove_member(pool: Pool, tell: Tell, group_id: int, user_id: str, *, 
 
 
 async def _member(connection: Connection, group_id: int, user_id: str) -> Member:
-    row = await connection.fetchrow(
-        """
-        SELECT m.user_id, m.role, u.name, m.delivered_seq, m.read_seq FROM members m JOIN users u ON u.id = m.user_id
-        WHERE m.conversation_id = $1 AND m.user_id = $2 AND m.left_seq IS NULL
-        """,
-        group_id,
-        user_id,
-    )
+    row = await connection.fetchrow(f"{_MEMBERS} AND m.user_id = $2", group_id, user_id)
     if row is None:
         raise NotFoundError(f"{user_id} is no member of group {group_id}")
     return Member(**row)

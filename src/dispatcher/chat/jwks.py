@@ -12,7 +12,7 @@ import structlog
 
 from dispatcher.chat.token import VerifyingKey
 from dispatcher.kernel.address import origin_ascii, parsed_url
-from dispatcher.kernel.clock import elapsed, wait_for
+from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.deadline import within
 from dispatcher.kernel.errors import UnauthenticatedError, UnavailableError
 
@@ -49,16 +49,14 @@ class PublishedKeys:
         self._keys: dict[str | None, VerifyingKey] = {}
         self._fetched = self._tried = float("-inf")
         self._turn = asyncio.Lock()
-        self._wanted = asyncio.Event()
         self.problem: str | None = "not fetched yet"
         """Why the keys could not be had the last time."""
 
     async def run(self) -> None:
         """Fetch the keys now, and again whenever they are old; forever."""
         while True:
-            self._wanted.clear()
             await self._refresh()
-            await wait_for(self._wanted, REST_SECONDS if self.problem else KEPT_SECONDS)
+            await pause(REST_SECONDS if self.problem else KEPT_SECONDS)
 
     async def key_of(self, header: Mapping[str, Any]) -> VerifyingKey:
         """The key that this header names; without a name the only one there is."""
