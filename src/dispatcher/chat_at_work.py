@@ -13,6 +13,7 @@ from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.parts import ChatParts
 from dispatcher.chat.push import Push, is_pushing
 from dispatcher.chat.send import Sender
+from dispatcher.chat.shares import Shares
 from dispatcher.chat.token import Tokens
 from dispatcher.delivery.lane import ChannelPool
 from dispatcher.delivery.one_by_one import OneByOne
@@ -69,6 +70,7 @@ async def chatting(
             pairs=pairs,
             tell=live.tell,
             arrived={CHAT.name: keeper.arrived},
+            shares=Shares(),
         )
         yield Chat(parts, sockets, keeper, LaneSwitch(CHAT.name, keeper.wake, lambda: None), tokens)
 

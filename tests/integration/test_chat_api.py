@@ -11,6 +11,7 @@ from tests.integration.chatting import OPERATOR, Replica, of, running_replicas
 from tests.integration.rows import until_true, until_waiting
 
 from dispatcher.app import CHAT_POOL_SIZE
+from dispatcher.chat import shares
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 
@@ -234,6 +235,18 @@ async def test_without_keys_and_tokens_everybody_is_the_operator(
         assert (await one.client.get("/api/v1/conversations", headers={"X-Act-As": "ann"})).status_code == 401
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 200
         assert (await one.client.get("/scheduler")).status_code == 200
+
+
+async def test_a_user_sends_no_more_than_their_share(api: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "MESSAGES_AT_ONCE", 3)
+    monkeypatch.setattr(shares, "MESSAGES_PER_SECOND", 0.001)
+    message = {"receiver_id": "bob", "content": "spam"}
+    answers = [await api.ask("POST", "/api/v1/messages", "alice", json=message) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 429, 429]
+    assert (answers[3].headers["retry-after"], answers[3].json()["status"]) == ("1", 429)
+    await api.ok("POST", "/api/v1/messages", "bob", json=message | {"receiver_id": "alice"})
+    acting = OPERATOR | {"X-Act-As": "alice"}
+    assert (await api.client.post("/api/v1/messages", headers=acting, json=message)).status_code == 201
 
 
 async def test_who_reads_holds_up_nobody_who_sends(api: Replica, pool: Pool) -> None:

@@ -21,7 +21,7 @@ def scheduled_routes(parts: ChatParts) -> APIRouter:
 
     @router.get("/conversations/{conversation_id}/scheduled", summary="Your messages for later")
     async def get_scheduled(asker: Asker, conversation_id: ConversationPath) -> ScheduledListView:
-        """Those that wait, soonest first, at most 100. Nobody else sees them."""
+        """Those that wait, soonest first. Nobody else sees them."""
         seat = await find_seat(parts.pool, conversation_id, asker.acting())
         found = await waiting(parts.pool, seat)
         return ScheduledListView(

@@ -31,7 +31,8 @@ def send_routes(parts: ChatParts) -> APIRouter:
                 "description": "It was in before: the earlier message, as it is now.",
             },
             202: {"model": ScheduledView, "description": "It will be sent at its `timestamp`."},
-            409: documented("The conversation is closed: nobody is there to read it."),
+            409: documented("The conversation is closed, or holds too many of your messages for later."),
+            429: documented("You send more than a user may; try again in a moment."),
         },
         response_model=ChatMessageView | ScheduledView,
     )
@@ -39,7 +40,10 @@ def send_routes(parts: ChatParts) -> APIRouter:
         asker: Asker, new: NewMessage, response: Response
     ) -> ChatMessageView | ScheduledView:
         """The answer comes after the commit. With a `client_id` it can be repeated, after a lost answer or a 503."""
-        wanted = await _placed(parts, asker.acting(new.sender_id), new)
+        me = asker.acting(new.sender_id)
+        if not asker.operator:
+            parts.shares.take(me)
+        wanted = await _placed(parts, me, new)
         scheduled = await _scheduled(parts, wanted)
         if scheduled is None:
             result = await parts.sender.send(wanted)

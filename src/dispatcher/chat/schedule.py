@@ -22,6 +22,8 @@ from dispatcher.messages.look import look
 from dispatcher.messages.table import State
 
 LANE = "chat"
+MAX_WAITING = 100
+"""Messages for later of one user in one conversation: as many as are listed."""
 TOLERANCE = timedelta(seconds=1)
 """A `timestamp` that is no further ahead is a clock that is."""
 CLIENT_ID = "scheduled:"
@@ -33,6 +35,9 @@ _OUTCOMES: dict[State, Outcome] = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
+# so that two that come together do not both take the last place
+_HOLD = "SELECT FROM members WHERE conversation_id = $1 AND user_id = $2 FOR NO KEY UPDATE"
+COUNT = "SELECT count(*) FROM messages_pending WHERE lane = $1 AND recipient_phone = $2"
 SENT = f"SELECT {COLUMNS} FROM chat_messages WHERE conversation_id = $1 AND sender_id = $2 AND client_id = $3"
 
 
@@ -61,7 +66,7 @@ async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: dateti
     Raises:
         NotFoundError: There is no such conversation, as far as the sender may know.
         ForbiddenError: The sender is no longer a member.
-        ConflictError: The conversation is closed.
+        ConflictError: The conversation is closed, or MAX_WAITING of the sender's wait in it.
     """
     seat = await find_seat(pool, new.conversation_id, new.sender_id)
     if new.kind not in (None, seat.kind):
@@ -74,6 +79,11 @@ async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: dateti
         known = await claim_keys(connection, [key]) if key else {}
         if key and key.key in known:
             return await _found(connection, known[key.key].answer)
+        await connection.execute(_HOLD, new.conversation_id, new.sender_id)
+        if await connection.fetchval(COUNT, LANE, waiting.recipient) >= MAX_WAITING:
+            raise ConflictError(
+                f"{MAX_WAITING} of your messages for later wait in this conversation already; call one off"
+            )
         (id_,) = await insert(connection, [waiting])
         if key:
             await keep_answers(connection, {key.key: Answer(202, str(id_).encode())})

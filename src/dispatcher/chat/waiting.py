@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 
-from dispatcher.chat.schedule import LANE, Scheduled, recipient
+from dispatcher.chat.schedule import LANE, MAX_WAITING, Scheduled, recipient
 from dispatcher.chat.seat import Seat
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import NotFoundError
 from dispatcher.messages.cancel import cancel
 
-AT_MOST = 100
-"""Of one user, in one conversation, in one list."""
-
 WAITING = f"""
 SELECT id, content, deliver_at FROM messages_pending WHERE lane = $1 AND recipient_phone = $2
-ORDER BY deliver_at, id LIMIT {AT_MOST}
+ORDER BY deliver_at, id LIMIT {MAX_WAITING}
 """
 
 
 async def waiting(pool: Pool, seat: Seat) -> Sequence[Scheduled]:
-    """Those of the seat's user in its conversation, soonest first, at most AT_MOST."""
+    """Those of the seat's user in its conversation, soonest first, all of them, unless the operator has put more in."""
     rows = await pool.fetch(WAITING, LANE, recipient(seat.conversation_id, seat.user_id))
     return [Scheduled(row["id"], row["content"], row["deliver_at"]) for row in rows]
 
