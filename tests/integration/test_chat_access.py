@@ -227,6 +227,10 @@ async def test_a_user_who_left_us_has_no_seat_anywhere(replica: Replica) -> None
     for user_id in ("ann", "ben"):
         await replica.ok("POST", "/api/v1/users", user_id, json={"name": user_id.title()})
     sent = await replica.ok("POST", "/api/v1/messages", "ann", json={"receiver_id": "ben", "content": "hi"})
+    answer = {"receiver_id": "ann", "content": "hi yourself"}
+    answered = await replica.ok("POST", "/api/v1/messages", "ben", json=answer)
+    place = f"/api/v1/conversations/{sent['conversation_id']}"
+    await replica.ok("POST", f"{place}/read", "ann", json={"seq": 2})
     group = await replica.ok("POST", "/api/v1/groups", "ann", json={"name": "g", "members": ["ben"]})
     await replica.ok("DELETE", "/api/v1/users/ann", "ann")
     assert (await replica.ask("GET", f"/api/v1/groups/{group['id']}", "ann")).status_code == 403
@@ -236,5 +240,10 @@ async def test_a_user_who_left_us_has_no_seat_anywhere(replica: Replica) -> None
     assert (await replica.ask("POST", "/api/v1/messages", "ben", json=back)).status_code == 409
     assert (await replica.ask("POST", "/api/v1/users", "ann", json={})).status_code == 409
     page = await replica.ok("GET", "/api/v1/messages?with=ann", "ben")
-    assert [message["id"] for message in page["messages"]] == [sent["id"]]
+    assert [(message["id"], message["status"]) for message in page["messages"]] == [
+        (sent["id"], "sent"),
+        (answered["id"], "read"),
+    ]
+    receipts = await replica.ok("GET", f"{place}/messages/{answered['id']}/receipts", "ben")
+    assert receipts["by"] == [{"user_id": "ann", "status": "read"}]
     assert (await replica.ok("GET", f"/api/v1/groups/{group['id']}", "ben"))["role"] == "owner"
