@@ -33,7 +33,7 @@ from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.migrate import migrate
-from dispatcher.kernel.parts import make_part
+from dispatcher.kernel.partitions import make_partition
 
 MONTHS = 12
 PAGE = 50
@@ -72,7 +72,7 @@ async def filled(folder: Path, *, conversations: int, each: int) -> AsyncIterato
             async with pool.acquire() as connection:
                 for offset in range(MONTHS - 1):
                     month = first.plus(offset)
-                    await make_part(
+                    await make_partition(
                         connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
                     )
             step = (first.plus(MONTHS).begins - first.begins) // each

@@ -20,7 +20,7 @@ from dispatcher.chat.months import keep_months
 from dispatcher.chat.routes import PREFIX as CHAT_PREFIX
 from dispatcher.chat.routes import chat_routes
 from dispatcher.chat.token import SharedSecret, Tokens
-from dispatcher.chat_at_work import Chat, chatting
+from dispatcher.chat_at_work import Chat, chatting, pushing
 from dispatcher.delivery.rescuer import Rescuer
 from dispatcher.delivery.routes import delivery_routes
 from dispatcher.delivery.switches import LaneSwitch, Switches
@@ -31,12 +31,13 @@ from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import Pool, connected_pool, database_identity
 from dispatcher.kernel.etcd import EtcdDirectory
+from dispatcher.kernel.foreign_pages import NoForeignPages
 from dispatcher.kernel.lifecycle import background
 from dispatcher.kernel.operator_only import OperatorOnly
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.kernel.web import BodyLimit, Correlation, handle_errors
 from dispatcher.lanes import CHAT, CONSOLE, PUSH, REPEATABLE, WEBHOOK, longest_lease
-from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time, pushing
+from dispatcher.lanes_at_work import Shared, at_a_rate, each_at_its_time
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.arrived import Arrived
 from dispatcher.messages.echo_routes import echo_route
@@ -57,12 +58,14 @@ API_POOL_SIZE = 5
 """The API's own connections: a delivery that uses all of its does not make `/health` say that Postgres is down."""
 INGEST_POOL_SIZE = 4
 """For what is put in: one connection for single messages, one for those with a key, two for bulk."""
-CHAT_POOL_SIZE = 6
-"""For what people ask; one of them writes what they send."""
+CHAT_POOL_SIZE = 5
+"""For what people ask."""
+CHAT_SENDER_POOL_SIZE = 2
+"""For what people send, which must not wait for those who read: one writes, and one more when Postgres has not let go of it."""
 SOCKET_POOL_SIZE = 3
 """For sockets: those that come, all at once perhaps, must not hold up what is sent."""
 OPEN = ("/", "/docs", "/openapi.json", "/swagger/index.html", "/health")
-"""Paths that want no key. They tell nothing but what the program is and whether it works."""
+"""Paths that want no key. Without it they tell nothing but what the program is and whether it works."""
 ETCD_PATIENCE_SECONDS = 3.0
 """How long a start waits for etcd before it goes on with the last good live config."""
 
@@ -125,7 +128,7 @@ async def running(
         )
         redis = BoundedRedis(
             addresses.redis_url,
-            password=_secret(settings),
+            password=settings.redis_secret,
             db=settings.redis_db,
             prefix=f"dispatcher:{await database_identity(pool)}:",
         )
@@ -163,7 +166,7 @@ async def running(
         )
         push_lane = await stack.enter_async_context(pushing(shared))
 
-        api = _api(key)
+        api = _api(key, trusted_network=settings.trusted_network)
 
         def blocked() -> str | None:
             return WEBHOOK.terms(follower.live.value).pace.blocked
@@ -198,8 +201,13 @@ async def running(
                 redis=redis,
                 etcd=etcd,
                 follower=follower,
-                upkeep=upkeep,
                 switches=switches,
+                others={
+                    "upkeep": lambda: upkeep.problem,
+                    "console": lambda: console.problem,
+                    "tokens": lambda: None if chat.tokens is None else chat.tokens.problem,
+                },
+                key=key,
             )
         )
         api.include_router(chat_routes(chat.parts))
@@ -226,17 +234,18 @@ async def _chatting(
 ) -> AsyncIterator[Chat]:
     async with (
         connected_pool(addresses.db_url, application=application, size=CHAT_POOL_SIZE) as pool,
+        connected_pool(addresses.db_url, application=application, size=CHAT_SENDER_POOL_SIZE) as sender_pool,
         connected_pool(addresses.db_url, application=application, size=SOCKET_POOL_SIZE) as socket_pool,
         _tokens(settings) as tokens,
     ):
         live = Live(
             *(socket_pool, shared.redis, addresses.redis_url),
-            password=_secret(settings),
+            password=settings.redis_secret,
             db=settings.redis_db,
             replica=settings.replica,
         )
         async with chatting(
-            *(shared, pool, live),
+            *(shared, pool, sender_pool, live),
             tokens=tokens,
             key=key,
             origins=settings.chat_origins,
@@ -265,12 +274,14 @@ def _line(settings: Settings) -> Line:
     return JsonLine(service=settings.service_name, version=__version__, replica=settings.replica)
 
 
-def _api(key: ApiKey | None) -> FastAPI:
+def _api(key: ApiKey | None, *, trusted_network: bool) -> FastAPI:
     """The API without a route yet."""
     api = FastAPI(title="Dispatcher", version=__version__, description=DESCRIPTION, redoc_url=None)
     handle_errors(api)
     api.add_middleware(BodyLimit, larger={PATH: BODY_BYTES})
-    if key is not None:
+    if key is None:
+        api.add_middleware(NoForeignPages, documents=OPEN, any_host=trusted_network)
+    else:
         api.add_middleware(OperatorOnly, key=key, exact=(*OPEN, *SOCKET_PATHS), below=(f"{CHAT_PREFIX}/",))
     api.add_middleware(Correlation)
     return api
@@ -278,7 +289,3 @@ def _api(key: ApiKey | None) -> FastAPI:
 
 async def _docs() -> RedirectResponse:
     return RedirectResponse("/docs")
-
-
-def _secret(settings: Settings) -> str | None:
-    return settings.redis_password.get_secret_value() if settings.redis_password else None

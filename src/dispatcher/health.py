@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from dispatcher.delivery import schedule
 from dispatcher.delivery.state import SchedulerState, scheduler_model
 from dispatcher.delivery.switches import Switches
-from dispatcher.delivery.upkeep import Upkeep
+from dispatcher.kernel.api_key import ApiKey
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.errors import UnavailableError
@@ -45,24 +45,30 @@ class LiveConfigHealth(BaseModel):
     etcd_came_back_empty: bool = Field(description="etcd lost its data; the last good values stay in force.")
 
 
-class Health(BaseModel):
+class Works(BaseModel):
     """`healthy`; `unhealthy` without Postgres; `degraded` without Redis or etcd, or with something to look after.
 
     That is a refused live value, or a target that fails so that the lane has paused.
     """
 
     status: Literal["healthy", "degraded", "unhealthy"]
-    service: str
-    version: str
-    replica: str
-    uptime_seconds: float
     postgres: Part
     redis: Part
     etcd: Part
     upkeep: Part = Field(description="Days of results made ahead of time, and old ones dropped.")
-    chat: Part = Field(description="The lane of chat messages for later.")
     console: Part = Field(description="Where the console lane of this replica prints: standard output.")
-    push: Part = Field(description="The lane that calls members who have not received a chat message.")
+    tokens: Part = Field(
+        description="What users' tokens are judged by: keys that are published may be missing."
+    )
+
+
+class Health(Works):
+    """The same with everything that there is to say: for the operator."""
+
+    service: str
+    version: str
+    replica: str
+    uptime_seconds: float
     scheduler: SchedulerState | None
     live_config: LiveConfigHealth
 
@@ -74,12 +80,13 @@ def health_routes(
     redis: BoundedRedis,
     etcd: EtcdDirectory,
     follower: LiveConfigFollower,
-    upkeep: Upkeep,
     switches: Switches,
+    others: Mapping[str, Callable[[], str | None]],
+    key: ApiKey | None,
 ) -> APIRouter:
-    """GET /health over these parts.
+    """GET /health over these parts; `others` say what is wrong with them, or nothing.
 
-    `identity` holds service, version and replica.
+    `identity` holds service, version and replica. Where there is a `key`, who does not have it hears what works, and no more.
     """
     router = APIRouter(tags=["health"])
     began = elapsed()
@@ -89,18 +96,23 @@ def health_routes(
         "/health",
         summary="What works and what does not",
         responses={
-            503: {"model": Health, "description": "Postgres is gone: nothing is sent, nothing is lost."}
+            503: {
+                "model": Health | Works,
+                "description": "Postgres is gone: nothing is sent, nothing is lost.",
+            }
         },
     )
-    async def health(response: Response) -> Health:
-        """200 when messages can be delivered, even if `degraded`; 503 when they cannot, because Postgres is gone."""
+    async def health(request: Request, response: Response) -> Health | Works:
+        """200 when messages can be delivered, even if `degraded`; 503 when they cannot, because Postgres is gone.
+
+        Where an operator's key is set, why a part is down, and all but the parts, is for those who send it.
+        """
         (postgres, seen), redis_problem = await asyncio.gather(probe.look(), redis.probe())
         parts = {
             "postgres": postgres,
             "redis": _part(redis_problem),
             "etcd": _part(etcd.problem),
-            "upkeep": _part(upkeep.problem),
-            **{lane.name: _part(lane.blocked()) for lane in switches.timed},
+            **{name: _part(problem()) for name, problem in others.items()},
         }
         degraded = (
             any(part.status == "down" for part in parts.values())
@@ -110,11 +122,17 @@ def health_routes(
         )
         if postgres.status == "down":
             response.status_code = 503
-        return Health(
+        works = Works(
             status="unhealthy" if postgres.status == "down" else "degraded" if degraded else "healthy",
+            **parts,
+        )
+        if key is not None and not key.given_in(request.headers.raw):
+            states = {name: Part(status=part.status) for name, part in parts.items()}
+            return works.model_copy(update=states)
+        return Health(
+            **dict(works),
             **identity,
             uptime_seconds=round(elapsed() - began, 1),
-            **parts,
             scheduler=seen,
             live_config=_live_config(follower),
         )

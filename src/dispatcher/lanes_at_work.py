@@ -5,9 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from dispatcher.channels.contract import BatchChannel
-from dispatcher.chat.push import Push
 from dispatcher.delivery.lane import ChannelPool, Lane
-from dispatcher.delivery.one_by_one import OneByOne
 from dispatcher.delivery.publisher import StatePublisher
 from dispatcher.delivery.pump import PumpParts
 from dispatcher.delivery.settler import Settler
@@ -19,7 +17,7 @@ from dispatcher.kernel.database_clock import DatabaseClock
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.redis import BoundedRedis
-from dispatcher.lanes import CHAT, FAR_AHEAD_SECONDS, PUSH, SELDOM_SECONDS, open_push, open_webhook
+from dispatcher.lanes import open_webhook
 from dispatcher.live_config.follow import LiveConfigFollower
 from dispatcher.messages.recent import RecentSent
 
@@ -100,33 +98,3 @@ async def _tuned(tuner: Tuner) -> AsyncIterator[None]:
         await tuner.apply()
     async with background("tuner", tuner.run):
         yield
-
-
-@asynccontextmanager
-async def sending_later(channel: BatchChannel, shared: Shared) -> AsyncIterator[Timekeeper]:
-    """The lane of chat messages for later at work."""
-    async with each_at_its_time(
-        *(CHAT, channel, DatabaseClock(), shared),
-        poll_seconds=SELDOM_SECONDS,
-        ahead_seconds=FAR_AHEAD_SECONDS,
-    ) as timekeeper:
-        yield timekeeper
-
-
-@asynccontextmanager
-async def pushing(shared: Shared) -> AsyncIterator[Timekeeper]:
-    """The push lane at work, and what looks for those to be called."""
-    async with AsyncExitStack() as stack:
-        channels = ChannelPool(open_push)
-        stack.push_async_callback(channels.close)
-        channel = OneByOne(PUSH, channels, shared.follower.live)
-        timekeeper = await stack.enter_async_context(
-            each_at_its_time(
-                *(PUSH, channel, DatabaseClock(), shared),
-                poll_seconds=SELDOM_SECONDS,
-                ahead_seconds=FAR_AHEAD_SECONDS,
-            )
-        )
-        push = Push(shared.pool, shared.follower.live, called=timekeeper.wake)
-        await stack.enter_async_context(background("push", push.run))
-        yield timekeeper

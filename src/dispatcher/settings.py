@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from dispatcher.kernel.address import parsed_url
 from dispatcher.kernel.errors import StartupError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -195,7 +196,11 @@ class Settings(BaseModel):
     @field_validator("token_jwks")
     @classmethod
     def _is_url_or_path(cls, value: str | None) -> str | None:
-        if value and "://" in value and urlsplit(value).scheme not in {"http", "https"}:
+        if (
+            value
+            and "://" in value
+            and not (value.startswith(("http://", "https://")) and parsed_url(value).host)
+        ):
             raise ValueError("is neither a URL (http, https) nor the path of a file")
         return value
 
@@ -234,6 +239,11 @@ class Settings(BaseModel):
     def redis_url(self) -> str | None:
         """The address in the form that Redis clients take."""
         return None if self.redis_addr is None else _redis_url(self.redis_addr.get_secret_value())
+
+    @property
+    def redis_secret(self) -> str | None:
+        """Redis's password."""
+        return None if self.redis_password is None else self.redis_password.get_secret_value()
 
     @property
     def log_format(self) -> Literal["local", "dev", "production"]:

@@ -74,6 +74,12 @@ async def test_two_talk_on_two_replicas(stage: Cluster) -> None:
         assert (await phone.has(id_, 1)).messages[1]["client_id"] is None  # it is alice's own
         again = await alice.ask("send", client_id="1", content="hello", receiver_id=bob_id)
         assert (again["repeated"], again["message"]["seq"]) == (True, 1)
+        later = await alice.ask(
+            "send", content="later", conversation_id=id_, timestamp="2100-01-01T00:00:00Z"
+        )
+        assert (later["type"], "later go in over REST" in later["detail"]) == ("error", True)
+        await alice.say("send", content="x", conversation_id=id_, client_id="scheduled:1")
+        await alice.hears(lambda frame: "the service's own" in str(frame.get("detail")))
         await bob.send_surely("1", "hello yourself", conversation_id=id_)
         assert (await alice.has(id_, 2)).contents == ["hello", "hello yourself"]
 

@@ -18,12 +18,15 @@ async def test_an_unguarded_service_does_not_start(cluster: Cluster) -> None:
 
 async def test_commands_send_the_key_and_say_when_they_have_none(cluster: Cluster) -> None:
     (replica,) = await cluster.start(1, **KEYS)
-    assert (await replica.get("/health")).status_code == 200
     assert (await replica.post("/stop")).status_code == 401
     key = {"X-API-Key": KEYS["APP_API_KEY"]}
     assert (await replica.get("/scheduler", headers=key)).json()["running"] is True
 
     at = f"http://127.0.0.1:{replica.port}"
+    command = cluster.replica()
+    await command.launch("status", "--url", at)
+    assert await command.ended() == 0, command.log_path.read_text()
+    assert "APP_API_KEY" in (command.folder / "stdout.log").read_text()
     command = cluster.replica(**KEYS)
     await command.launch("stop", "--url", at)
     assert await command.ended() == 0, command.log_path.read_text()

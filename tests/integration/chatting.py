@@ -91,7 +91,9 @@ async def running_replicas(
                 running(settings, addresses, live_file={}, console_fd=None)
             )
             client = await stack.enter_async_context(
-                httpx2.AsyncClient(transport=httpx2.ASGITransport(application.api), base_url="http://test")
+                httpx2.AsyncClient(
+                    transport=httpx2.ASGITransport(application.api), base_url="http://localhost"
+                )
             )
             replicas.append(Replica(application.api, client))
         yield replicas

@@ -23,6 +23,7 @@ class Read:
             for node in nodes
             if node["Node Type"] in {"Index Scan", "Index Only Scan", "Seq Scan", "Bitmap Heap Scan"}
         )
+        self.steps = sum((node["Actual Rows"] + _removed(node)) * node["Actual Loops"] for node in nodes)
         # a CTE that nothing reads is run at the end, and is not in the sum of the whole
         read = {f"CTE {node['CTE Name']}" for node in nodes if "CTE Name" in node}
         apart = [node for node in nodes if node.get("Subplan Name", "").startswith("CTE ")]
@@ -53,6 +54,10 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
+def _removed(node: dict[str, Any]) -> float:
+    return float(sum(count for name, count in node.items() if name.startswith("Rows Removed by")))
+
+
 def _parent(index: str) -> str:
     """The name of a day's index as its day, or month, names it, without that."""
     return re.sub(r"_\d{6}(\d\d)?(?=_)", "", index)
@@ -78,7 +83,7 @@ def _literal(value: object) -> str:
         case None:
             return "NULL"
         case list():
-            return "'{" + ", ".join(f'"{each}"' for each in value) + "}'"
+            return "'{" + ", ".join("NULL" if each is None else f'"{each}"' for each in value) + "}'"
         case timedelta():
             return f"'{value.total_seconds()} s'"
         case _:

@@ -108,3 +108,15 @@ async def until_true(condition: Callable[[], Awaitable[bool]], *, seconds: float
     while not await condition():
         assert elapsed() < end, "the condition did not come true in time"
         await pause(0.01)
+
+
+async def until_waiting(pool: Pool, count: int = 1) -> None:
+    """Return when so many statements of the pool's database wait for another transaction's lock."""
+
+    async def are_waiting() -> bool:
+        found: int = await pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return found >= count
+
+    await until_true(are_waiting)

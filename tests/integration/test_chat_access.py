@@ -199,17 +199,38 @@ async def test_every_other_route_wants_the_operators_key(replica: Replica) -> No
         assert (answer.status_code == 401) is (path not in OPEN), path
 
 
-async def test_health_tells_no_secret(replica: Replica) -> None:
-    answer = await replica.client.get("/health")
-    assert answer.status_code == 200
-    assert KEY not in answer.text
-    assert SECRET not in answer.text
+async def test_health_tells_strangers_what_works_and_the_operator_why(replica: Replica) -> None:
+    stranger, user, operator = [
+        await replica.client.get("/health", headers=headers) for headers in ({}, of(OWNER), OPERATOR)
+    ]
+    parts = {"postgres", "redis", "etcd", "upkeep", "console", "tokens"}
+    for answer in (stranger, user):
+        assert set(answer.json()) == {"status", *parts}
+    whole = operator.json()
+    assert set(whole) - set(stranger.json()) == {
+        *("service", "version", "replica", "uptime_seconds", "scheduler", "live_config"),
+    }
+    # no console is connected here, and why is the operator's to know
+    assert (whole["console"]["status"], stranger.json()["console"]) == (
+        "down",
+        {"status": "down", "problem": None},
+    )
+    assert whole["console"]["problem"] is not None
+    assert whole["status"] == stranger.json()["status"] == "degraded"
+    for answer in (stranger, user, operator):
+        assert answer.status_code == 200
+        assert KEY not in answer.text
+        assert SECRET not in answer.text
 
 
 async def test_a_user_who_left_us_has_no_seat_anywhere(replica: Replica) -> None:
     for user_id in ("ann", "ben"):
         await replica.ok("POST", "/api/v1/users", user_id, json={"name": user_id.title()})
     sent = await replica.ok("POST", "/api/v1/messages", "ann", json={"receiver_id": "ben", "content": "hi"})
+    answer = {"receiver_id": "ann", "content": "hi yourself"}
+    answered = await replica.ok("POST", "/api/v1/messages", "ben", json=answer)
+    place = f"/api/v1/conversations/{sent['conversation_id']}"
+    await replica.ok("POST", f"{place}/read", "ann", json={"seq": 2})
     group = await replica.ok("POST", "/api/v1/groups", "ann", json={"name": "g", "members": ["ben"]})
     await replica.ok("DELETE", "/api/v1/users/ann", "ann")
     assert (await replica.ask("GET", f"/api/v1/groups/{group['id']}", "ann")).status_code == 403
@@ -219,5 +240,10 @@ async def test_a_user_who_left_us_has_no_seat_anywhere(replica: Replica) -> None
     assert (await replica.ask("POST", "/api/v1/messages", "ben", json=back)).status_code == 409
     assert (await replica.ask("POST", "/api/v1/users", "ann", json={})).status_code == 409
     page = await replica.ok("GET", "/api/v1/messages?with=ann", "ben")
-    assert [message["id"] for message in page["messages"]] == [sent["id"]]
+    assert [(message["id"], message["status"]) for message in page["messages"]] == [
+        (sent["id"], "sent"),
+        (answered["id"], "read"),
+    ]
+    receipts = await replica.ok("GET", f"{place}/messages/{answered['id']}/receipts", "ben")
+    assert receipts["by"] == [{"user_id": "ann", "status": "read"}]
     assert (await replica.ok("GET", f"/api/v1/groups/{group['id']}", "ben"))["role"] == "owner"

@@ -8,9 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 from tests.integration.chatting import OPERATOR, Replica, of, running_replicas
-from tests.integration.rows import until_true
+from tests.integration.rows import until_true, until_waiting
 
+from dispatcher.app import CHAT_POOL_SIZE
+from dispatcher.chat import shares
 from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.db import Pool
 
 USERS = ("alice", "bob", "carol")
 
@@ -213,10 +216,48 @@ async def test_without_keys_and_tokens_everybody_is_the_operator(
         assert (await one.client.get("/api/v1/conversations", headers=ann)).status_code == 200
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 401
         assert (await one.client.get("/scheduler")).status_code == 200
+        # but for web pages of others, which a browser on the same machine looks at
+        rebound, elsewhere = {"host": "pages.example"}, {"sec-fetch-site": "cross-site"}
+        for headers, status in ((rebound, 421), (elsewhere, 403)):
+            for method, path in (("POST", "/stop"), ("GET", "/sent"), ("GET", "/api/v1/conversations")):
+                answer = await one.client.request(method, path, headers=ann | headers)
+                assert (answer.status_code, "APP_API_KEY" in answer.json()["detail"]) == (status, True)
+        assert (await one.client.get("/docs", headers=elsewhere)).status_code == 200, "a link may lead there"
+        assert (await one.client.get("/docs", headers=rebound)).status_code == 421
+        for host in ("localhost:8080", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+            assert (await one.client.get("/sent", headers={"host": host})).status_code == 200
+        for site in ("same-origin", "same-site", "none"):
+            assert (await one.client.get("/sent", headers={"sec-fetch-site": site})).status_code == 200
+    async with running_replicas(1, **where, APP_API_KEY=None, APP_TRUSTED_NETWORK=True) as (one,):  # type: ignore[arg-type]
+        assert (await one.client.get("/sent", headers=rebound)).status_code == 200, "under any name"
+        assert (await one.client.get("/sent", headers=elsewhere)).status_code == 403
     async with running_replicas(1, **where, APP_API_KEY=None) as (one,):  # type: ignore[arg-type]
         assert (await one.client.get("/api/v1/conversations", headers={"X-Act-As": "ann"})).status_code == 401
         assert (await one.client.get("/api/v1/conversations", headers=of("ann"))).status_code == 200
         assert (await one.client.get("/scheduler")).status_code == 200
+
+
+async def test_a_user_sends_no_more_than_their_share(api: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shares, "MESSAGES_AT_ONCE", 3)
+    monkeypatch.setattr(shares, "MESSAGES_PER_SECOND", 0.001)
+    message = {"receiver_id": "bob", "content": "spam"}
+    answers = [await api.ask("POST", "/api/v1/messages", "alice", json=message) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 429, 429]
+    assert (answers[3].headers["retry-after"], answers[3].json()["status"]) == ("1", 429)
+    await api.ok("POST", "/api/v1/messages", "bob", json=message | {"receiver_id": "alice"})
+    acting = OPERATOR | {"X-Act-As": "alice"}
+    assert (await api.client.post("/api/v1/messages", headers=acting, json=message)).status_code == 201
+
+
+async def test_who_reads_holds_up_nobody_who_sends(api: Replica, pool: Pool) -> None:
+    sent = await api.ok("POST", "/api/v1/messages", "alice", json={"receiver_id": "bob", "content": "1"})
+    async with pool.acquire() as connection, asyncio.TaskGroup() as reading, connection.transaction():
+        await connection.execute("LOCK TABLE users")
+        for _ in range(CHAT_POOL_SIZE + 1):
+            reading.create_task(api.client.get("/api/v1/users", headers=OPERATOR))
+        await until_waiting(pool, CHAT_POOL_SIZE)
+        message = {"conversation_id": sent["conversation_id"], "content": "2"}
+        assert (await api.ok("POST", "/api/v1/messages", "alice", json=message))["seq"] == 2
 
 
 async def test_a_message_for_later_is_sent_at_its_time_and_once(replicas: list[Replica]) -> None:
@@ -237,3 +278,22 @@ async def test_a_message_for_later_is_sent_at_its_time_and_once(replicas: list[R
     (message,) = (await replicas[1].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"]
     assert timedelta(0) <= datetime.fromisoformat(message["timestamp"]) - at < timedelta(seconds=2)
     assert message["sender_id"] == "alice"
+    again = [await replica.ask("POST", "/api/v1/messages", "alice", json=body) for replica in replicas]
+    assert [(answer.status_code, answer.json()["id"]) for answer in again] == [(200, message["id"])] * 2
+    assert len((await replicas[0].ok("GET", "/api/v1/messages?with=alice", "bob"))["messages"]) == 1
+
+
+async def test_a_repeat_whose_time_has_come_sends_no_second_message(api: Replica) -> None:
+    at = utc_now() + timedelta(hours=1)
+    body = {"receiver_id": "bob", "content": "later", "client_id": "b", "timestamp": at.isoformat()}
+    first = (await api.ask("POST", "/api/v1/messages", "alice", json=body)).json()
+    late = body | {"content": "other words", "timestamp": (utc_now() - timedelta(seconds=1)).isoformat()}
+    again = await api.ask("POST", "/api/v1/messages", "alice", json=late)
+    assert (again.status_code, again.json()) == (202, first), "as it was first asked for"
+    place = f"/api/v1/conversations/{first['conversation_id']}/scheduled/{first['scheduled_id']}"
+    await api.ok("DELETE", place, "alice")
+    again = await api.ask("POST", "/api/v1/messages", "alice", json=late)
+    assert (again.status_code, again.json()) == (200, first | {"status": "cancelled"})
+    assert (await api.ok("GET", "/api/v1/messages?with=bob", "alice"))["messages"] == []
+    another = await api.ask("POST", "/api/v1/messages", "alice", json=late | {"client_id": "c"})
+    assert another.status_code == 201

@@ -8,8 +8,8 @@ from tests.integration.chatting import Talk, talking
 from tests.integration.plans import read
 
 from dispatcher.channels.contract import Delivered, Envelope, Outcome
-from dispatcher.chat.channel import SENT_BEFORE, ConversationChannel
-from dispatcher.chat.schedule import LANE, recipient, schedule
+from dispatcher.chat.channel import ConversationChannel
+from dispatcher.chat.schedule import LANE, SENT, recipient, schedule
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage
 from dispatcher.chat.waiting import WAITING, call_off, waiting
@@ -90,7 +90,7 @@ async def test_looking_for_them_reads_what_is_theirs(talk: Talk, mode: str) -> N
         await connection.execute("ANALYZE")
         listed = await read(connection, WAITING, [LANE, recipient(pair, "alice")], mode)
         listed.must(index="messages_pending_recipient", rows=1, buffers=20)
-        sent = await read(connection, SENT_BEFORE, [pair, "alice", "scheduled:7"], mode)
+        sent = await read(connection, SENT, [pair, "alice", "scheduled:7"], mode)
         assert "Seq Scan" not in sent.kinds
         assert sent.rows <= 3
         assert sent.buffers <= 40

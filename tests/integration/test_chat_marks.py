@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.integration.chatting import Talk, talking
+from tests.integration.rows import until_waiting
 
 from dispatcher.chat.change import edit, erase
 from dispatcher.chat.group_members import add_member, change_role, members_of, remove_member
@@ -49,6 +50,21 @@ async def test_marks_go_forward_and_no_further_than_what_was_sent(talk: Talk) ->
         await mark(talk.pool, [Mark(pair, "carol", read=1), Mark(10**6, "bob", read=1)])
         == [NoSeat(was_member=False)] * 2
     )
+
+
+async def test_a_mark_that_waits_for_a_send_of_the_same_member_is_good(talk: Talk) -> None:
+    pair = await talk.pairs.open("alice", "bob")
+    for _ in range(5):
+        await talk.say(pair, "alice")
+    async with talk.pool.acquire() as sending:
+        async with sending.transaction():
+            await sending.execute("UPDATE conversations SET last_seq = 6 WHERE id = $1", pair)
+            await sending.execute(
+                "UPDATE members SET delivered_seq = 6 WHERE conversation_id = $1 AND user_id = 'alice'", pair
+            )
+            marking = asyncio.create_task(mark(talk.pool, [Mark(pair, "alice", read=5)]))
+            await until_waiting(talk.pool)
+        assert await marking == [Marks(6, 5, moved=False)]
 
 
 async def test_many_marks_at_once_in_any_order_while_messages_come(talk: Talk) -> None:

@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.chatting import Talk, talking
 
 from dispatcher.chat.history import newest
-from dispatcher.chat.months import MONTHS_AHEAD, PARENT, Month, drop_months, make_months
+from dispatcher.chat.months import MONTHS_AHEAD, PARENT, Month, drop_months, keep_months, make_months
 from dispatcher.chat.seat import find_seat
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import LOCK_SECONDS, make_part, parts_of, today
+from dispatcher.kernel.partitions import LOCK_SECONDS, make_partition, partitions_of, today
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def talk(pool: Pool) -> AsyncIterator[Talk]:
 
 async def months(pool: Pool) -> list[str]:
     async with pool.acquire() as connection:
-        return sorted(await parts_of(connection, PARENT))
+        return sorted(await partitions_of(connection, PARENT))
 
 
 async def this_month(pool: Pool) -> Month:
@@ -65,7 +66,9 @@ async def test_months_older_than_what_is_kept_are_dropped_whole(talk: Talk) -> N
     old = [this.plus(-n) for n in range(2, 5)]
     async with pool.acquire() as connection:
         for month in old:
-            await make_part(connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins)
+            await make_partition(
+                connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
+            )
             await connection.execute(
                 "INSERT INTO chat_messages (conversation_id, id, seq, sender_id, content) VALUES ($1, $2, 1, 'alice', 'x')",
                 pair,
@@ -85,6 +88,15 @@ async def test_months_older_than_what_is_kept_are_dropped_whole(talk: Talk) -> N
     seat = await find_seat(pool, pair, "bob")
     assert list((await newest(pool, seat, limit=9)).messages) == [kept]
     assert await drop_months(pool, keep=timedelta(days=1)) == []
+
+
+async def test_a_month_that_is_not_kept_is_not_made_again(pool: Pool) -> None:
+    await keep_months(pool, days=1)
+    kept = await months(pool)
+    with capture_logs() as logs:
+        await keep_months(pool, days=1)
+    assert logs == []
+    assert await months(pool) == kept
 
 
 async def test_a_reader_holds_a_drop_up_for_a_moment_only(talk: Talk) -> None:

@@ -19,7 +19,7 @@ from dispatcher.chat.status import HINDMOST
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import make_part
+from dispatcher.kernel.partitions import make_partition
 
 CONVERSATIONS, EACH, MONTHS = 200, 600, 12
 FIRST_MONTH = Month(date(utc_now().year - 1, utc_now().month, 1))
@@ -37,7 +37,7 @@ async def full(servers: RunningServers, template: str) -> AsyncIterator[Pool]:
         async with pool.acquire() as connection:
             for offset in range(MONTHS - 1):
                 month = FIRST_MONTH.plus(offset)
-                await make_part(
+                await make_partition(
                     connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
                 )
         await pool.execute(
@@ -124,6 +124,28 @@ async def test_a_send_touches_its_conversation_and_its_month(full: Pool, mode: s
     assert "chat_messages_conversation_id_sender_id_client_id_idx" in found.indexes
     assert INDEX not in found.indexes
     assert found.buffers <= 60 * batch
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("places", [1, CONVERSATIONS])
+async def test_what_is_written_together_costs_what_it_costs_apart(full: Pool, mode: str, places: int) -> None:
+    batch = CONVERSATIONS
+    where = [1 + n % places for n in range(batch)]
+    who = [f"u{where[n] if n % 2 else 0}" for n in range(batch)]
+    sent = [
+        where,
+        who,
+        [f"n{n}" for n in range(batch)],
+        ["x"] * batch,
+        *[[None] * batch] * 2,
+        REPEATS_KNOWN,
+        True,
+    ]
+    async with full.acquire() as connection:
+        assert (await read(connection, SEND, sent, mode)).steps <= 50 * batch
+        if places == batch:  # nobody is marked twice
+            marks = [where, who, [3] * batch, [2] * batch]
+            assert (await read(connection, MARK, marks, mode)).steps <= 20 * batch
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,5 +1,6 @@
 """Messages for later: they wait on the lane `chat`, and are sent once when they are due, however often they are tried."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -12,9 +13,19 @@ from dispatcher.chat.group_members import remove_member
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.chat.history import newest
-from dispatcher.chat.schedule import LANE, TOLERANCE, due, is_later, schedule
+from dispatcher.chat.schedule import (
+    LANE,
+    MAX_WAITING,
+    TOLERANCE,
+    Scheduled,
+    due,
+    is_later,
+    recipient,
+    schedule,
+)
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage
+from dispatcher.chat.waiting import call_off
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundError
@@ -65,14 +76,35 @@ async def test_a_message_for_later_waits_and_is_sent_once(talk: Talk) -> None:
     }
 
 
+async def test_only_so_many_wait_in_a_conversation(talk: Talk) -> None:
+    pair, at = await talk.pairs.open("alice", "bob"), utc_now() + LATER
+    await talk.pool.execute(
+        """
+        INSERT INTO messages (lane, recipient_phone, content, deliver_at)
+        SELECT $1, $2, 'x', $3 FROM generate_series(1, $4::int)
+        """,
+        *(LANE, recipient(pair, "alice"), at, MAX_WAITING - 1),
+    )
+    both = await asyncio.gather(
+        *(schedule(talk.pool, {}, NewChatMessage(pair, "alice", "x", f"c-{n}"), at) for n in range(2)),
+        return_exceptions=True,
+    )
+    (last,) = (one for one in both if isinstance(one, Scheduled))
+    await schedule(talk.pool, {}, NewChatMessage(pair, "bob", "x"), at)
+    await call_off(talk.pool, await find_seat(talk.pool, pair, "alice"), last.message_id)
+    refused = next(n for n, one in enumerate(both) if isinstance(one, ConflictError))
+    again = await schedule(talk.pool, {}, NewChatMessage(pair, "alice", "x", f"c-{refused}"), at)
+    assert not again.repeated, "what was refused is no repeat"
+
+
 async def test_what_can_no_longer_be_sent_is_rejected(talk: Talk) -> None:
     group = (await add_group(talk.pool, nobody, "alice", "all", ["bob"])).conversation_id
     waiting = await schedule(talk.pool, {}, NewChatMessage(group, "bob", "later"), utc_now() + LATER)
     await remove_member(talk.pool, nobody, group, "bob", by="bob")
     channel = ConversationChannel(talk.sender, talk.pool)
     by_hand = [
-        Envelope(n, recipient, "x", 1, "test")
-        for n, recipient in enumerate(
+        Envelope(n, placed, "x", 1, "test")
+        for n, placed in enumerate(
             ["+905551111111", "1", "/alice", f"{group}/", "9" * 30 + "/alice", "²/alice"]
         )
     ]

@@ -79,7 +79,6 @@ async def test_a_shared_secret() -> None:
     tokens = Tokens(SharedSecret(SECRET))
     assert (await tokens.identity(token("alice"))).user_id == "alice"
     assert (await tokens.identity(token("alice", seconds=-LEEWAY_SECONDS + 5))).user_id == "alice"
-    assert (await tokens.identity(token("alice", aud="whoever"))).user_id == "alice"
     assert (await tokens.identity(jwt.encode({"sub": "a", "exp": 10**30}, SECRET))).expires_at.year == 9999
 
 
@@ -92,6 +91,8 @@ async def test_a_shared_secret() -> None:
         (token("alice", seconds=-LEEWAY_SECONDS - 5), "over"),
         (token("alice", nbf=END), "begins later"),
         (token("alice", secret="one that is not ours, and long enough"), "signature"),
+        (token("alice", aud="another service"), "APP_TOKEN_AUDIENCE"),
+        (token("alice", aud=["another service", "a third"]), "APP_TOKEN_AUDIENCE"),
         (token(7), "not good"),
         (token(""), "sub"),
         (token("no spaces"), "sub"),
@@ -160,11 +161,27 @@ async def test_a_public_key_is_not_a_shared_secret(tmp_path: Path) -> None:
             await tokens.identity(given)
 
 
+async def test_the_log_names_the_issuer_and_no_password() -> None:
+    async with issuing(published(one=RSA)) as issuer:
+        keys = PublishedKeys(issuer.url.replace("//", "//user:s3cret@") + "?token=s3cret")
+        with capture_logs() as logs:
+            await Tokens(keys).identity(signed(RSA, "RS256", "one"))
+        issuer.status = "500 Oops"
+        keys = PublishedKeys(issuer.url.replace("//", "//user:s3cret@") + "?token=s3cret")
+        with capture_logs() as more, pytest.raises(UnavailableError):
+            await Tokens(keys).identity(signed(RSA, "RS256", "one"))
+    assert [(line["event"], line["source"]) for line in logs + more] == [
+        (event, f"http://127.0.0.1:{issuer.port}") for event in ("token_keys", "token_keys_unavailable")
+    ]
+    assert "s3cret" not in f"{logs}{more}{keys.problem}"
+
+
 async def test_a_new_key_is_fetched_when_a_token_names_it_and_not_more_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with issuing(published(one=RSA)) as issuer:
         tokens = Tokens(PublishedKeys(issuer.url))
+        problems = [tokens.problem]
         for _ in range(5):
             await tokens.identity(signed(RSA, "RS256", "one"))
         issuer.body = published(one=RSA, two=EC)
@@ -175,10 +192,12 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_and_not_more_often(
         monkeypatch.setattr(jwks, "REST_SECONDS", 0)
         assert (await tokens.identity(signed(EC, "ES256", "two"))).user_id == "alice"
         assert issuer.asked == 2
+        problems.append(tokens.problem)
         issuer.status = "500 Oops"
         with pytest.raises(UnauthenticatedError):
             await tokens.identity(signed(EC, "ES256", "three"))
         assert (await tokens.identity(signed(RSA, "RS256", "one"))).user_id == "alice", "the last keys stay"
+        assert [*problems, tokens.problem] == ["not fetched yet", None, "the issuer answers 500"]
         monkeypatch.setattr(jwks, "STALE_SECONDS", 0)
         with pytest.raises(UnavailableError):
             await tokens.identity(signed(RSA, "RS256", "one"))

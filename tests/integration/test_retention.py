@@ -10,7 +10,7 @@ from tests.integration.rows import LANE, PACE, put, put_sending, result, states,
 from dispatcher.delivery import schedule
 from dispatcher.kernel.clock import elapsed, utc_now
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import LOCK_SECONDS
+from dispatcher.kernel.partitions import LOCK_SECONDS
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.rescue import Receipt, expired, rescue
 from dispatcher.messages.retention import (

@@ -13,7 +13,7 @@ from dispatcher.chat.message import ChatMessage
 from dispatcher.chat.months import PARENT, Month
 from dispatcher.chat.seat import Seat, find_seat
 from dispatcher.kernel.db import Pool, connected_pool
-from dispatcher.kernel.parts import make_part
+from dispatcher.kernel.partitions import make_partition
 
 BEGINS = datetime(2024, 11, 20, 12, tzinfo=UTC)
 MONTHS = [Month(date(2024, 11, 1)).plus(n) for n in range(5)]
@@ -39,7 +39,9 @@ async def fill(pool: Pool) -> int:
     """The conversation's id; another one has messages at the same times."""
     async with pool.acquire() as connection, connection.transaction():
         for month in MONTHS:
-            await make_part(connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins)
+            await make_partition(
+                connection, PARENT, month.name, begins=month.begins, ends=month.plus(1).begins
+            )
         await connection.execute("INSERT INTO users (id) VALUES ('a'), ('b'), ('c')")
         places = []
         for low, high in (("a", "b"), ("a", "c")):

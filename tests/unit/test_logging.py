@@ -25,13 +25,14 @@ try:
 except ValueError:
     structlog.get_logger().exception("ours_failed")
     logging.getLogger("a.library").exception("theirs_failed")
+logging.getLogger("httpx2").info("HTTP Request: GET https://user:%s@host/keys", sys.argv[3])
 """
 
 
 @pytest.mark.parametrize("env", ["local", "dev", "production"])
 def test_a_traceback_shows_no_local_variables(env: str, tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, env, str(tmp_path)],
+        [sys.executable, "-c", PROGRAM, env, str(tmp_path), SECRET],
         input=SECRET,
         capture_output=True,
         text=True,

@@ -122,6 +122,8 @@ def test_database_addresses(scheme: str) -> None:
         ("APP_API_KEY", "s3cret and sixteen characters"),
         ("APP_TOKEN_SECRET", "s3cret" + "x" * 25),
         ("APP_TOKEN_JWKS", "ftp://keys/s3cret"),
+        ("APP_TOKEN_JWKS", "http://[s3cret/keys"),
+        ("APP_TOKEN_JWKS", "https://user:s3cret@host:port/keys"),
         ("LOG_LEVEL", "loud"),
         ("LOG_ENV", "prod"),
         ("LOG_RETENTION_DAYS", "0"),
@@ -195,6 +197,22 @@ def test_production_does_not_start_without_its_keys(keys: dict[str, str]) -> Non
             must_be_guarded(settings(**keys, **more, APP_ENV="production"))
         assert ("APP_API_KEY (" in error.value.detail) is ("APP_API_KEY" not in keys)
         assert ("APP_TOKEN_SECRET or" in error.value.detail) is ("APP_TOKEN_SECRET" not in keys)
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]", "id.example.com", "10.0.0.7"])
+def test_production_takes_published_keys_from_where_nobody_can_put_in_others(host: str) -> None:
+    def of(env: str, scheme: str) -> Settings:
+        source = f"{scheme}://user:s3cret@{host}/keys"
+        return settings(APP_API_KEY=KEY, APP_ENV=env, APP_TOKEN_JWKS=source)
+
+    must_be_guarded(of("production", "https"))
+    must_be_guarded(of("dev", "http"))
+    if "." in host and not host.startswith("127"):
+        with pytest.raises(StartupError, match=r"^APP_TOKEN_JWKS: over http") as error:
+            must_be_guarded(of("production", "http"))
+        assert "s3cret" not in error.value.detail
+    else:
+        must_be_guarded(of("production", "http"))
 
 
 def test_an_empty_value_counts_as_not_set() -> None:

@@ -3,26 +3,17 @@
 from typing import Annotated, Literal, Self
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dispatcher.chat.limits import CLIENT_ID_LENGTH, CONTENT_LENGTH, MAX_MEMBERS, NAME_LENGTH, USER_ID
-from dispatcher.chat.schedule import CLIENT_ID as SCHEDULED
+from dispatcher.chat.fields import ClientId, Content, ConversationId, Name, UserId
+from dispatcher.chat.limits import MAX_MEMBERS, USER_ID
 from dispatcher.chat.seat import Role
 from dispatcher.messages.query import Moment
 
-_NO_NUL = r"^[^\x00]*$"
-
-UserId = Annotated[str, StringConstraints(pattern=USER_ID)]
 UserPath = Annotated[str, Path(pattern=USER_ID, description="A user's id.", examples=["alice"])]
 ConversationPath = Annotated[int, Path(ge=1, lt=2**63, description="A conversation's id.", examples=[1])]
 GroupPath = Annotated[int, Path(ge=1, lt=2**63, description="A group's id, which is its conversation's.")]
 MessagePath = Annotated[int, Path(ge=1, lt=2**63, description="A message's id, from its conversation.")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH, pattern=_NO_NUL)]
-Content = Annotated[str, StringConstraints(min_length=1, max_length=CONTENT_LENGTH, pattern=_NO_NUL)]
-ConversationId = Annotated[int, Field(ge=1, lt=2**63)]
-ClientId = Annotated[
-    str, StringConstraints(max_length=CLIENT_ID_LENGTH, pattern=r"^[!-~]+$"), Field(examples=["b7c1-1"])
-]
 
 
 class _Body(BaseModel):
@@ -107,8 +98,6 @@ class NewMessage(_Body):
         places = (self.receiver_id, self.group_id, self.conversation_id)
         if sum(place is not None for place in places) != 1:
             raise ValueError("say one of receiver_id, group_id and conversation_id")
-        if self.client_id is not None and self.client_id.startswith(SCHEDULED):
-            raise ValueError(f"client_id: those that begin with {SCHEDULED} are the service's own")
         return self
 
 

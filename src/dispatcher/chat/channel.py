@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Rejected, Retry
-from dispatcher.chat.ids import sent_at
-from dispatcher.chat.schedule import due
-from dispatcher.chat.send import NewChatMessage, Sender
+from dispatcher.chat.schedule import due, find_sent
+from dispatcher.chat.send import Sender
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.db import NOT_NOW, Pool
 from dispatcher.kernel.errors import DispatcherError
-
-SENT_BEFORE = "SELECT id FROM chat_messages WHERE conversation_id = $1 AND sender_id = $2 AND client_id = $3"
 
 
 class ConversationChannel:
@@ -38,18 +35,12 @@ class ConversationChannel:
             return Rejected("the recipient of this lane is a conversation and a user, e.g. 17/alice")
         try:
             async with asyncio.timeout(seconds):
-                id_ = await self._sent_before(new) if envelope.attempt > 1 else None
-                if id_ is None:
-                    id_ = (await self._sender.send(new)).message.id
+                before = (
+                    await find_sent(self._pool, new, envelope.message_id) if envelope.attempt > 1 else None
+                )
+                message = before or (await self._sender.send(new)).message
         except NOT_NOW as error:
             return Retry(str(error) or "no answer in time", maybe_delivered=True)
         except DispatcherError as error:
             return Rejected(error.detail)
-        return Delivered(sent_at(id_), receipt_id=f"{new.conversation_id}/{id_}")
-
-    async def _sent_before(self, new: NewChatMessage) -> int | None:
-        """The id it has in its conversation, if an earlier attempt has sent it, however long ago that was."""
-        found: int | None = await self._pool.fetchval(
-            *(SENT_BEFORE, new.conversation_id, new.sender_id, new.client_id)
-        )
-        return found
+        return Delivered(message.sent_at, receipt_id=f"{new.conversation_id}/{message.id}")

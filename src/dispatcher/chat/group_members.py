@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dispatcher.chat.groups import locked_group, must_be_users
+from dispatcher.chat.groups import locked_group, locked_users, must_be_users
 from dispatcher.chat.happened import Rearranged, Tell
+from dispatcher.chat.leave import leave
 from dispatcher.chat.limits import MAX_MEMBERS
 from dispatcher.chat.seat import Role, Seat
 from dispatcher.kernel.db import Connection, Pool
@@ -12,7 +13,7 @@ from dispatcher.kernel.errors import ConflictError, ForbiddenError, NotFoundErro
 
 _MEMBERS = """
 SELECT m.user_id, m.role, u.name, m.delivered_seq, m.read_seq FROM members m JOIN users u ON u.id = m.user_id
-WHERE m.conversation_id = $1 AND m.left_seq IS NULL ORDER BY m.user_id
+WHERE m.conversation_id = $1 AND m.left_seq IS NULL
 """
 # Whoever comes again begins anew: with what is sent from now on.
 _JOIN = """
@@ -24,20 +25,9 @@ ON CONFLICT (conversation_id, user_id) DO UPDATE SET
 WHERE m.left_seq IS NOT NULL
 RETURNING user_id
 """
-_LEAVE = """
-WITH counted AS (
-    UPDATE conversations SET member_count = member_count - 1 WHERE id = $1 RETURNING last_seq
-)
-UPDATE members SET left_seq = counted.last_seq, role = 'member' FROM counted
-WHERE conversation_id = $1 AND user_id = $2
-"""
-# The admin who has been there longest, or else the member.
-_SUCCEED = """
-UPDATE members SET role = 'owner' WHERE conversation_id = $1 AND user_id = (
-    SELECT user_id FROM members WHERE conversation_id = $1 AND left_seq IS NULL
-    ORDER BY (role = 'admin') DESC, joined_seq, user_id LIMIT 1
-)
-RETURNING user_id
+# In the order in which others lock several members, who would otherwise wait for each other.
+_HOLD = """
+SELECT FROM members WHERE conversation_id = $1 AND user_id = ANY($2) ORDER BY user_id FOR NO KEY UPDATE
 """
 
 
@@ -54,7 +44,7 @@ class Member:
 
 async def members_of(pool: "Pool | Connection", conversation_id: int) -> Sequence[Member]:
     """Those who are in it now, by id: of two users both, of a group at most MAX_MEMBERS."""
-    return [Member(**row) for row in await pool.fetch(_MEMBERS, conversation_id)]
+    return [Member(**row) for row in await pool.fetch(f"{_MEMBERS} ORDER BY m.user_id", conversation_id)]
 
 
 async def add_member(
@@ -68,9 +58,10 @@ async def add_member(
         ConflictError: The group is full.
     """
     async with pool.acquire() as connection, connection.transaction():
+        users = await locked_users(connection, [by, user_id])
         seat = await locked_group(connection, group_id, by, at_least="admin")
         _must_outrank(seat, role)
-        await must_be_users(connection, by, [user_id])
+        must_be_users(users, by, [user_id])
         came = await connection.fetchval(_JOIN, group_id, user_id, role)
         if came:
             if seat.member_count >= MAX_MEMBERS:
@@ -99,6 +90,7 @@ async def change_role(pool: Pool, tell: Tell, group_id: int, user_id: str, *, by
             return member
         if user_id == by:
             raise ConflictError("the owner stays one until somebody else is made the owner")
+        await connection.execute(_HOLD, group_id, [by, user_id])
         changed = [user_id]
         if role == "owner":
             changed.append(by)
@@ -126,30 +118,14 @@ async def remove_member(pool: Pool, tell: Tell, group_id: int, user_id: str, *, 
                 raise ForbiddenError(
                     f"{user_id} is {member.role}: only the owner of the group may remove them"
                 )
-        successor = await leave(
-            connection, group_id, user_id, is_owner=user_id == by and seat.role == "owner"
-        )
+        (left,) = await leave(connection, [group_id], user_id)
     tell(Rearranged(group_id, "left", [user_id]))
-    if successor is not None:
-        tell(Rearranged(group_id, "role", [successor]))
-
-
-async def leave(connection: Connection, group_id: int, user_id: str, *, is_owner: bool) -> str | None:
-    """Take the member out of the group, whose row is locked. Who owns it now, if that changed."""
-    await connection.execute(_LEAVE, group_id, user_id)
-    successor: str | None = await connection.fetchval(_SUCCEED, group_id) if is_owner else None
-    return successor
+    if left.heir is not None:
+        tell(Rearranged(group_id, "role", [left.heir]))
 
 
 async def _member(connection: Connection, group_id: int, user_id: str) -> Member:
-    row = await connection.fetchrow(
-        """
-        SELECT m.user_id, m.role, u.name, m.delivered_seq, m.read_seq FROM members m JOIN users u ON u.id = m.user_id
-        WHERE m.conversation_id = $1 AND m.user_id = $2 AND m.left_seq IS NULL
-        """,
-        group_id,
-        user_id,
-    )
+    row = await connection.fetchrow(f"{_MEMBERS} AND m.user_id = $2", group_id, user_id)
     if row is None:
         raise NotFoundError(f"{user_id} is no member of group {group_id}")
     return Member(**row)

@@ -26,7 +26,7 @@ async def add_group(pool: Pool, tell: Tell, owner: str, name: str, members: Sequ
     if len(others) >= MAX_MEMBERS:
         raise InvalidRequestError(f"members: a group has at most {MAX_MEMBERS}, its owner included")
     async with pool.acquire() as connection, connection.transaction():
-        await must_be_users(connection, owner, others)
+        must_be_users(await locked_users(connection, [owner, *others]), owner, others)
         conversation_id: int = await connection.fetchval(
             f"INSERT INTO conversations (kind, name, last_id, member_count) VALUES ('group', $1, {NOW}, $2) RETURNING id",
             name,
@@ -75,9 +75,12 @@ async def close_group(pool: Pool, tell: Tell, group_id: int, by: str) -> None:
             """
             WITH closed AS (
                 UPDATE conversations SET closed_at = now(), member_count = 0 WHERE id = $1 RETURNING last_seq
+            ), held AS MATERIALIZED (
+                SELECT user_id FROM members WHERE conversation_id = $1 AND left_seq IS NULL
+                ORDER BY user_id FOR NO KEY UPDATE
             )
-            UPDATE members SET left_seq = closed.last_seq FROM closed
-            WHERE conversation_id = $1 AND left_seq IS NULL RETURNING user_id
+            UPDATE members m SET left_seq = closed.last_seq FROM closed, held
+            WHERE m.conversation_id = $1 AND m.user_id = held.user_id RETURNING m.user_id
             """,
             group_id,
         )
@@ -115,18 +118,21 @@ async def locked_group(connection: Connection, group_id: int, by: str, *, at_lea
     return seat
 
 
-async def must_be_users(connection: Connection, by: str, others: Sequence[str]) -> None:
-    """Nothing, when all of them are users.
+async def locked_users(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of them who are users, and stay users until the transaction ends. Before any conversation is locked."""
+    rows = await connection.fetch(
+        "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR SHARE", ids
+    )
+    return {row["id"] for row in rows}
+
+
+def must_be_users(there: set[str], by: str, others: Sequence[str]) -> None:
+    """Nothing, when all of them are among those who are there.
 
     Raises:
-        ForbiddenError: `by` is none.
-        NotFoundError: One of the others is none.
+        ForbiddenError: `by` is not.
+        NotFoundError: One of the others is not.
     """
-    rows = await connection.fetch(
-        "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR SHARE",
-        [by, *others],
-    )
-    there = {row["id"] for row in rows}
     if by not in there:
         raise unknown_sender(by)
     if missing := [one for one in others if one not in there]:

@@ -11,7 +11,8 @@ import orjson
 import structlog
 
 from dispatcher.chat.token import VerifyingKey
-from dispatcher.kernel.clock import elapsed, wait_for
+from dispatcher.kernel.address import origin_ascii, parsed_url
+from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.deadline import within
 from dispatcher.kernel.errors import UnauthenticatedError, UnavailableError
 
@@ -43,19 +44,19 @@ class PublishedKeys:
     def __init__(self, source: str) -> None:
         """`source` is an http(s) URL, or the path of a file."""
         self._source = source
+        # what else is in an address may be a password
+        self._shown = origin_ascii(parsed_url(source)) if "://" in source else source
         self._keys: dict[str | None, VerifyingKey] = {}
         self._fetched = self._tried = float("-inf")
         self._turn = asyncio.Lock()
-        self._wanted = asyncio.Event()
         self.problem: str | None = "not fetched yet"
         """Why the keys could not be had the last time."""
 
     async def run(self) -> None:
         """Fetch the keys now, and again whenever they are old; forever."""
         while True:
-            self._wanted.clear()
             await self._refresh()
-            await wait_for(self._wanted, REST_SECONDS if self.problem else KEPT_SECONDS)
+            await pause(REST_SECONDS if self.problem else KEPT_SECONDS)
 
     async def key_of(self, header: Mapping[str, Any]) -> VerifyingKey:
         """The key that this header names; without a name the only one there is."""
@@ -90,13 +91,13 @@ class PublishedKeys:
                 if self.problem is None or self.problem == "not fetched yet":
                     log.warning(
                         "token_keys_unavailable",
-                        source=self._source,
+                        source=self._shown,
                         error=str(error) or type(error).__name__,
                     )
                 self.problem = str(error) or type(error).__name__
                 return
             if self.problem is not None or keys.keys() != self._keys.keys():
-                log.info("token_keys", source=self._source, keys=len(keys))
+                log.info("token_keys", source=self._shown, keys=len(keys))
             self._keys, self._fetched, self.problem = keys, elapsed(), None
 
     async def _fetch(self) -> bytes:

@@ -17,35 +17,35 @@ WITH given AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
         AS g (conversation_id, user_id, delivered, read, no)
 ), held AS MATERIALIZED (
-    SELECT m.* FROM (SELECT conversation_id, user_id FROM given ORDER BY conversation_id, user_id) who,
-    LATERAL (
+    SELECT who.*, m.* FROM (
+        SELECT conversation_id AS place, user_id AS who, delivered, read, no FROM given ORDER BY conversation_id, user_id
+    ) who, LATERAL (
         SELECT m.conversation_id, m.user_id, m.delivered_seq, m.read_seq, m.pushed_seq, m.left_seq FROM members m
-        WHERE m.conversation_id = who.conversation_id AND m.user_id = who.user_id FOR NO KEY UPDATE
+        WHERE m.conversation_id = who.place AND m.user_id = who.who FOR NO KEY UPDATE
     ) m
+), seen AS (
+    -- a send that this had to wait for has moved the member, but not the conversation as this statement sees it
+    SELECT held.*, greatest(c.last_seq, held.delivered_seq) AS last_seq,
+           greatest(held.delivered_seq, held.delivered, held.read) AS delivered_now,
+           greatest(held.read_seq, held.read) AS read_now
+    FROM held JOIN conversations c ON c.id = held.conversation_id
 ), judged AS (
-    SELECT given.*, c.last_seq, held.left_seq IS NOT NULL AS has_left, held.delivered_seq, held.read_seq, held.pushed_seq,
-           greatest(held.delivered_seq, given.delivered, given.read) AS delivered_now,
-           greatest(held.read_seq, given.read) AS read_now
-    FROM given JOIN held USING (conversation_id, user_id) JOIN conversations c ON c.id = given.conversation_id
+    SELECT *, left_seq IS NULL AND delivered_now <= last_seq
+              AND (delivered_now, read_now) <> (delivered_seq, read_seq) AS moved FROM seen
 ), moved AS (
     UPDATE members m SET
         delivered_seq = j.delivered_now, read_seq = j.read_now,
         delivered_at = CASE WHEN j.delivered_now > j.delivered_seq THEN now() ELSE m.delivered_at END,
         read_at = CASE WHEN j.read_now > j.read_seq THEN now() ELSE m.read_at END
-    FROM judged j
-    WHERE m.conversation_id = j.conversation_id AND m.user_id = j.user_id AND NOT j.has_left
-      AND j.delivered_now <= j.last_seq AND (j.delivered_now, j.read_now) <> (j.delivered_seq, j.read_seq)
-    RETURNING m.conversation_id, m.user_id
+    FROM judged j WHERE j.moved AND m.conversation_id = j.conversation_id AND m.user_id = j.user_id
 ), due AS ( -- who was called, and has now received that but not what came since: `push.py` has to look again
     INSERT INTO chat_push_due AS d (conversation_id, since, seq)
-    SELECT j.conversation_id, now(), max(j.last_seq) FROM judged j JOIN moved USING (conversation_id, user_id)
-    WHERE j.delivered_seq < j.pushed_seq AND j.pushed_seq <= j.delivered_now AND j.delivered_now < j.last_seq
-    GROUP BY j.conversation_id ORDER BY j.conversation_id
+    SELECT conversation_id, now(), max(last_seq) FROM judged
+    WHERE moved AND delivered_seq < pushed_seq AND pushed_seq <= delivered_now AND delivered_now < last_seq
+    GROUP BY conversation_id ORDER BY conversation_id
     ON CONFLICT (conversation_id) DO UPDATE SET marks = d.marks + 1
 )
-SELECT j.no, j.has_left, j.last_seq, j.delivered_seq, j.read_seq, j.delivered_now, j.read_now,
-       moved.user_id IS NOT NULL AS moved
-FROM judged j LEFT JOIN moved USING (conversation_id, user_id)
+SELECT no, left_seq IS NOT NULL AS has_left, last_seq, delivered_seq, read_seq, delivered_now, read_now, moved FROM judged
 """
 
 

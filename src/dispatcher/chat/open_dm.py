@@ -15,7 +15,11 @@ OPEN = f"""
 WITH opened AS (
     INSERT INTO conversations (kind, low_user, high_user, last_id, member_count)
     SELECT 'dm', $1, $2, {NOW}, 2
-    WHERE (SELECT count(*) FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL) = 2
+    WHERE (
+        SELECT count(*) FROM (
+            SELECT FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR SHARE
+        ) u
+    ) = 2
     ON CONFLICT (low_user, high_user) DO NOTHING
     RETURNING id, last_id
 )

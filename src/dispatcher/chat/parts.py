@@ -6,6 +6,7 @@ from dispatcher.chat.caller import Callers
 from dispatcher.chat.happened import Tell
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.send import Sender
+from dispatcher.chat.shares import Shares
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.arrived import Arrived
 
@@ -21,3 +22,4 @@ class ChatParts:
     tell: Tell
     arrived: Arrived
     """Whom to tell of messages for later."""
+    shares: Shares

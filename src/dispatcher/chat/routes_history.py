@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dispatcher.chat import history
-from dispatcher.chat.bodies import ConversationId, UserId
 from dispatcher.chat.caller import Asker
+from dispatcher.chat.fields import ConversationId, UserId
 from dispatcher.chat.groups import find_group
 from dispatcher.chat.history import Page, Span
 from dispatcher.chat.parts import ChatParts

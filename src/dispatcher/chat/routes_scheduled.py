@@ -21,19 +21,11 @@ def scheduled_routes(parts: ChatParts) -> APIRouter:
 
     @router.get("/conversations/{conversation_id}/scheduled", summary="Your messages for later")
     async def get_scheduled(asker: Asker, conversation_id: ConversationPath) -> ScheduledListView:
-        """Those that wait, soonest first, at most 100. Nobody else sees them."""
+        """Those that wait, soonest first. Nobody else sees them."""
         seat = await find_seat(parts.pool, conversation_id, asker.acting())
+        found = await waiting(parts.pool, seat)
         return ScheduledListView(
-            scheduled=[
-                ScheduledView(
-                    scheduled_id=one.message_id,
-                    conversation_id=conversation_id,
-                    sender_id=seat.user_id,
-                    content=one.content,
-                    timestamp=one.at,
-                )
-                for one in await waiting(parts.pool, seat)
-            ]
+            scheduled=[ScheduledView.of(one, conversation_id, seat.user_id) for one in found]
         )
 
     @router.delete(

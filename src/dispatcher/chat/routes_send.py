@@ -5,8 +5,8 @@ from fastapi import APIRouter, Response
 from dispatcher.chat.bodies import NewMessage
 from dispatcher.chat.caller import Asker
 from dispatcher.chat.parts import ChatParts
-from dispatcher.chat.schedule import is_later, schedule
-from dispatcher.chat.seat import Kind
+from dispatcher.chat.schedule import Scheduled, find_scheduled, find_sent, is_later, schedule
+from dispatcher.chat.seat import Kind, find_seat
 from dispatcher.chat.send import NewChatMessage, SendResult
 from dispatcher.chat.status import Status, find_hindmost
 from dispatcher.chat.views import ChatMessageView, ScheduledView
@@ -27,11 +27,12 @@ def send_routes(parts: ChatParts) -> APIRouter:
         responses=BODY_PROBLEMS
         | {
             200: {
-                "model": ChatMessageView,
+                "model": ChatMessageView | ScheduledView,
                 "description": "It was in before: the earlier message, as it is now.",
             },
             202: {"model": ScheduledView, "description": "It will be sent at its `timestamp`."},
-            409: documented("The conversation is closed: nobody is there to read it."),
+            409: documented("The conversation is closed, or holds too many of your messages for later."),
+            429: documented("You send more than a user may; try again in a moment."),
         },
         response_model=ChatMessageView | ScheduledView,
     )
@@ -39,11 +40,18 @@ def send_routes(parts: ChatParts) -> APIRouter:
         asker: Asker, new: NewMessage, response: Response
     ) -> ChatMessageView | ScheduledView:
         """The answer comes after the commit. With a `client_id` it can be repeated, after a lost answer or a 503."""
-        wanted = await _placed(parts, asker.acting(new.sender_id), new)
-        if is_later(new.timestamp):
-            response.status_code = 202
-            return await _scheduled(parts, wanted)
-        result = await parts.sender.send(wanted)
+        me = asker.acting(new.sender_id)
+        if not asker.operator:
+            parts.shares.take(me)
+        wanted = await _placed(parts, me, new)
+        scheduled = await _scheduled(parts, wanted)
+        if scheduled is None:
+            result = await parts.sender.send(wanted)
+        elif scheduled.repeated and (sent := await _sent(parts, wanted, scheduled)) is not None:
+            result = sent
+        else:
+            response.status_code = 202 if scheduled.outcome == "scheduled" else 200
+            return ScheduledView.of(scheduled, wanted.conversation_id, wanted.sender_id)
         message = result.message
         response.headers["Location"] = (
             f"/api/v1/conversations/{message.conversation_id}/messages/{message.id}"
@@ -69,18 +77,22 @@ async def _placed(parts: ChatParts, me: str, new: NewMessage) -> NewChatMessage:
     return NewChatMessage(conversation_id, me, new.content, new.client_id, new.timestamp, kind)
 
 
-async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> ScheduledView:
-    assert wanted.client_at is not None
+async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> Scheduled | None:
+    """The message for later that is asked for, now or when its time had not yet come; None for one to be sent now."""
+    if wanted.client_at is None:
+        return None
+    if not is_later(wanted.client_at):
+        return await find_scheduled(parts.pool, wanted)
     if wanted.client_at > utc_now() + MAX_AHEAD:
         raise InvalidRequestError("timestamp: is more than 10 years ahead")
-    scheduled = await schedule(parts.pool, parts.arrived, wanted, wanted.client_at)
-    return ScheduledView(
-        scheduled_id=scheduled.message_id,
-        conversation_id=wanted.conversation_id,
-        sender_id=wanted.sender_id,
-        content=wanted.content,
-        timestamp=wanted.client_at,
-    )
+    return await schedule(parts.pool, parts.arrived, wanted, wanted.client_at)
+
+
+async def _sent(parts: ChatParts, wanted: NewChatMessage, scheduled: Scheduled) -> SendResult | None:
+    """What it is in its conversation, for those who are still there; None as long as it is not."""
+    seat = await find_seat(parts.pool, wanted.conversation_id, wanted.sender_id)
+    message = await find_sent(parts.pool, wanted, scheduled.message_id)
+    return None if message is None else SendResult(message, seat.peer, repeated=True)
 
 
 async def _status(parts: ChatParts, result: SendResult) -> Status:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from dispatcher.chat.bodies import NewUser, UserChange, UserId, UserPath
+from dispatcher.chat.bodies import NewUser, UserChange, UserPath
 from dispatcher.chat.caller import Asker
+from dispatcher.chat.fields import UserId
 from dispatcher.chat.parts import ChatParts
 from dispatcher.chat.remove_user import remove_user
 from dispatcher.chat.users import add_user, list_users, look_user, rename_user

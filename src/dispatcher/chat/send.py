@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 REPEATS_KNOWN = timedelta(hours=24)
 """How long a `client_id` is remembered."""
+SOONER_SECONDS = 0.5
+"""So much before the route gives up, so that the client hears what is known of its message."""
 UNKNOWN = (
     "Postgres does not answer at the moment, and whether the message is in is not known; "
     "send it again with the same client_id: it goes in once"
@@ -34,59 +36,67 @@ OVERLOADED = "too many messages wait to be written; this one is not in; try agai
 
 LOCK = "SELECT FROM conversations WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
 """In one order everywhere, so that no two batches wait for each other."""
+_EARLIER = {name: f"earlier_{name}" for name in COLUMNS.split(", ")}
+# No join of what is given, or what follows from it, with itself: it is as long as the batch, and no index leads there.
 SEND = f"""
 WITH given AS (
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
         WITH ORDINALITY AS g (conversation_id, sender_id, client_id, content, client_at, kind, no)
-), judged AS (
+), clock AS MATERIALIZED (
+    SELECT {NOW} AS least_id
+), found AS (
     SELECT given.*, m.user_id IS NOT NULL AS was_member, m.left_seq IS NOT NULL AS has_left,
-           c.closed_at IS NOT NULL AS closed, c.kind AS of_kind, c.low_user, c.high_user, earlier.id AS earlier_id
-    FROM given
+           c.closed_at IS NOT NULL AS closed, c.kind AS of_kind, c.low_user, c.high_user,
+           c.last_seq, greatest(c.last_id, clock.least_id) AS last_id,
+           m.user_id IS NOT NULL AND m.left_seq IS NULL AND c.closed_at IS NULL AND earlier.id IS NULL AS is_new,
+           {", ".join(f"earlier.{name} AS {alias}" for name, alias in _EARLIER.items())}
+    FROM given CROSS JOIN clock
     LEFT JOIN conversations c ON c.id = given.conversation_id AND coalesce(c.kind = given.kind, true)
     LEFT JOIN members m ON m.conversation_id = c.id AND m.user_id = given.sender_id
     LEFT JOIN LATERAL (
-        SELECT id FROM chat_messages
+        SELECT {COLUMNS} FROM chat_messages
         WHERE conversation_id = c.id AND sender_id = given.sender_id AND client_id = given.client_id
           AND id >= floor(extract(epoch FROM now() - $7::interval) * 1000)::bigint << {SHIFT}
         LIMIT 1
     ) earlier ON true
+), judged AS (
+    SELECT *, count(*) FILTER (WHERE is_new) OVER (PARTITION BY conversation_id ORDER BY no) AS nth,
+           count(*) FILTER (WHERE is_new) OVER (PARTITION BY conversation_id, sender_id ORDER BY no) AS own_nth
+    FROM found
 ), fresh AS (
-    SELECT *, row_number() OVER (PARTITION BY conversation_id ORDER BY no) AS nth,
-           row_number() OVER (PARTITION BY conversation_id, sender_id ORDER BY no) AS own_nth
-    FROM judged WHERE was_member AND NOT has_left AND NOT closed AND earlier_id IS NULL
+    SELECT * FROM judged WHERE is_new
 ), numbered AS (
-    UPDATE conversations c SET last_seq = c.last_seq + n.count, last_id = greatest(c.last_id, {NOW}) + n.count
-    FROM (SELECT conversation_id, count(*) AS count FROM fresh GROUP BY conversation_id) n
+    UPDATE conversations c SET last_seq = n.last_seq + n.count, last_id = n.last_id + n.count
+    FROM (SELECT conversation_id, last_seq, last_id, count(*) AS count FROM fresh GROUP BY 1, 2, 3) n
     WHERE c.id = n.conversation_id
-    RETURNING c.id, c.last_seq, c.last_seq - n.count AS seq, c.last_id - n.count AS last_id
+    RETURNING c.id, c.last_seq
 ), inserted AS (
     INSERT INTO chat_messages (conversation_id, id, seq, sender_id, client_id, content, client_at)
-    SELECT n.id, n.last_id + f.nth, n.seq + f.nth, f.sender_id, f.client_id, f.content, f.client_at
-    FROM fresh f JOIN numbered n ON n.id = f.conversation_id ORDER BY f.no
+    SELECT conversation_id, last_id + nth, last_seq + nth, sender_id, client_id, content, client_at
+    FROM fresh ORDER BY no
 ), run AS ( -- how far a sender who was up to date still is: up to the first message of somebody else
-    SELECT f.conversation_id, f.sender_id, n.seq, max(f.nth) AS length
-    FROM fresh f JOIN numbered n ON n.id = f.conversation_id
-    WHERE f.nth = f.own_nth GROUP BY f.conversation_id, f.sender_id, n.seq
+    SELECT conversation_id, sender_id, last_seq AS seq, last_seq + max(nth) AS until FROM fresh
+    WHERE nth = own_nth GROUP BY conversation_id, sender_id, last_seq
 ), held AS MATERIALIZED (
-    SELECT m.* FROM (SELECT conversation_id, sender_id FROM run ORDER BY conversation_id, sender_id) who,
+    SELECT m.*, who.seq, who.until FROM (SELECT * FROM run ORDER BY conversation_id, sender_id) who,
     LATERAL (
         SELECT m.conversation_id, m.user_id FROM members m
         WHERE m.conversation_id = who.conversation_id AND m.user_id = who.sender_id FOR NO KEY UPDATE
     ) m
 ), seen AS (
-    UPDATE members m SET delivered_seq = run.seq + run.length,
-                         read_seq = CASE WHEN m.read_seq = run.seq THEN run.seq + run.length ELSE m.read_seq END
-    FROM held JOIN run ON run.conversation_id = held.conversation_id AND run.sender_id = held.user_id
-    WHERE m.conversation_id = run.conversation_id AND m.user_id = run.sender_id AND m.delivered_seq = run.seq
+    UPDATE members m SET delivered_seq = held.until,
+                         read_seq = CASE WHEN m.read_seq = held.seq THEN held.until ELSE m.read_seq END
+    FROM held
+    WHERE m.conversation_id = held.conversation_id AND m.user_id = held.user_id AND m.delivered_seq = held.seq
 ), due AS ( -- to be looked at by `push.py`; after the members, as `mark.py` does it too, or they wait for each other
     INSERT INTO chat_push_due (conversation_id, since, seq)
     SELECT id, now(), last_seq FROM numbered WHERE $8 AND (SELECT count(*) FROM held) >= 0 ORDER BY id
     ON CONFLICT DO NOTHING
 )
-SELECT j.no, j.of_kind, j.low_user, j.high_user, j.was_member, j.has_left, j.closed, j.earlier_id, n.last_id + f.nth AS id, n.seq + f.nth AS seq
-FROM judged j LEFT JOIN fresh f ON f.no = j.no LEFT JOIN numbered n ON n.id = f.conversation_id
+SELECT of_kind, low_user, high_user, was_member, has_left, closed, {", ".join(_EARLIER.values())},
+       CASE WHEN is_new THEN last_id + nth END AS id, CASE WHEN is_new THEN last_seq + nth END AS seq
+FROM judged ORDER BY no
 """
-EARLIER = f"SELECT {COLUMNS} FROM chat_messages WHERE conversation_id = $1 AND id = $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class Sender:
         self._gathering = Gathering[NewChatMessage, _Outcome](
             self._write,
             key=_repeat_key,
-            seconds=ANSWER_SECONDS,
+            seconds=ANSWER_SECONDS - SOONER_SECONDS,
             overloaded=OVERLOADED,
             unknown=UNKNOWN,
             failed=_say,
@@ -152,25 +162,20 @@ class Sender:
 
     async def _write(self, batch: Sequence[NewChatMessage]) -> Sequence[_Outcome]:
         rows = await in_its_month(self._pool, lambda: self._write_rows(batch))
-        outcomes: list[_Outcome] = []
-        for new, row in zip(batch, rows, strict=True):
-            if row["earlier_id"] is not None and row["was_member"] and not row["has_left"]:
-                earlier = await self._pool.fetchrow(EARLIER, new.conversation_id, row["earlier_id"])
-                outcomes.append(
-                    _refusal(new, row)
-                    if earlier is None
-                    else SendResult(ChatMessage.of(earlier), _peer(new, row), repeated=True)
-                )
-            elif row["id"] is None:
-                outcomes.append(_refusal(new, row))
-            else:
-                message = ChatMessage(
-                    *(new.conversation_id, row["id"], row["seq"], new.sender_id, new.client_id, new.content),
-                    client_at=new.client_at,
-                )
-                self._tell(Sent(message))
-                outcomes.append(SendResult(message, _peer(new, row), repeated=False))
-        return outcomes
+        return [self._outcome(new, row) for new, row in zip(batch, rows, strict=True)]
+
+    def _outcome(self, new: NewChatMessage, row: asyncpg.Record) -> _Outcome:
+        if row["earlier_id"] is not None and row["was_member"] and not row["has_left"]:
+            earlier = ChatMessage(*(row[name] for name in _EARLIER.values()))
+            return SendResult(earlier, _peer(new, row), repeated=True)
+        if row["id"] is None:
+            return _refusal(new, row)
+        message = ChatMessage(
+            *(new.conversation_id, row["id"], row["seq"], new.sender_id, new.client_id, new.content),
+            client_at=new.client_at,
+        )
+        self._tell(Sent(message))
+        return SendResult(message, _peer(new, row), repeated=False)
 
     async def _write_rows(self, batch: Sequence[NewChatMessage]) -> list[asyncpg.Record]:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -186,7 +191,7 @@ class Sender:
                 REPEATS_KNOWN,
                 self._pushing(),
             )
-        return sorted(rows, key=lambda row: int(row["no"]))
+        return rows
 
 
 def _repeat_key(new: NewChatMessage) -> tuple[int, str, str] | None:

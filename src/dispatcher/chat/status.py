@@ -12,21 +12,23 @@ NAMED_UP_TO = 256
 
 # Two of each: the sender does not count, and may be the one who is furthest behind. Whoever joined later begins with
 # watermarks at that place, and so holds up no message from before.
-HINDMOST = """
+# Of two users both count, also when one is gone: what they had read stays read.
+_COUNTED = "(left_seq IS NULL OR (SELECT kind = 'dm' FROM conversations WHERE id = $1))"
+HINDMOST = f"""
 (SELECT user_id, delivered_seq AS seq, false AS read FROM members
- WHERE conversation_id = $1 AND left_seq IS NULL ORDER BY delivered_seq LIMIT 2)
+ WHERE conversation_id = $1 AND {_COUNTED} ORDER BY delivered_seq LIMIT 2)
 UNION ALL
 (SELECT user_id, read_seq, true FROM members
- WHERE conversation_id = $1 AND left_seq IS NULL ORDER BY read_seq LIMIT 2)
+ WHERE conversation_id = $1 AND {_COUNTED} ORDER BY read_seq LIMIT 2)
 """
-COUNTS = """
+COUNTS = f"""
 SELECT count(*) AS members, count(*) FILTER (WHERE delivered_seq >= $2) AS delivered,
        count(*) FILTER (WHERE read_seq >= $2) AS read
-FROM members WHERE conversation_id = $1 AND user_id <> $3 AND left_seq IS NULL AND joined_seq < $2
+FROM members WHERE conversation_id = $1 AND user_id <> $3 AND {_COUNTED} AND joined_seq < $2
 """
 NAMES = f"""
 SELECT user_id, CASE WHEN read_seq >= $2 THEN 'read' WHEN delivered_seq >= $2 THEN 'delivered' ELSE 'sent' END AS status
-FROM members WHERE conversation_id = $1 AND user_id <> $3 AND left_seq IS NULL AND joined_seq < $2
+FROM members WHERE conversation_id = $1 AND user_id <> $3 AND {_COUNTED} AND joined_seq < $2
 ORDER BY user_id LIMIT {NAMED_UP_TO}
 """
 
@@ -58,7 +60,7 @@ class Receipts:
     """How many of the others have a message, and who."""
 
     members: int
-    """The others who were there when it was sent, and are there now."""
+    """The others who were there when it was sent, and are there now; of two users the other one."""
     delivered: int
     """Those who have received it, whether they have read it or not."""
     read: int

@@ -43,6 +43,9 @@ class VerifyingKey:
 class TokenKeys(Protocol):
     """Where the keys come from."""
 
+    problem: str | None
+    """Why they could not be had the last time."""
+
     async def key_of(self, header: Mapping[str, Any]) -> VerifyingKey:
         """The key for a token with this header.
 
@@ -55,6 +58,8 @@ class TokenKeys(Protocol):
 
 class SharedSecret:
     """One secret for all tokens: HS256."""
+
+    problem: str | None = None
 
     def __init__(self, secret: str) -> None:
         self._key = VerifyingKey(secret.encode(), ("HS256",))
@@ -69,6 +74,11 @@ class Tokens:
 
     def __init__(self, keys: TokenKeys, *, audience: str | None = None, issuer: str | None = None) -> None:
         self._keys, self._audience, self._issuer = keys, audience, issuer
+
+    @property
+    def problem(self) -> str | None:
+        """Why the keys could not be had the last time, though the earlier ones may still do."""
+        return self._keys.problem
 
     async def identity(self, token: str) -> Identity:
         """Whom the token stands for.
@@ -92,14 +102,16 @@ class Tokens:
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
+                options={"require": ["exp", "sub"]},
             )
         except jwt.ExpiredSignatureError:
             raise _refused("it is over: its exp has passed") from None
         except jwt.MissingRequiredClaimError as error:
             raise _refused(f"it has no {error.claim}") from None
         except jwt.InvalidAudienceError:
-            raise _refused("its aud is not APP_TOKEN_AUDIENCE") from None
+            # without an audience of ours every `aud` names somebody else (RFC 7519, 4.1.3)
+            why = "its aud is not" if self._audience else "it has an aud, and nothing is set as"
+            raise _refused(f"{why} APP_TOKEN_AUDIENCE") from None
         except jwt.InvalidIssuerError:
             raise _refused("its iss is not APP_TOKEN_ISSUER") from None
         except jwt.ImmatureSignatureError:

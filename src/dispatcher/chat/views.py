@@ -1,7 +1,6 @@
 """What people and programs read: users, groups, conversations, chat messages, receipts."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -10,6 +9,7 @@ from dispatcher.chat.history import Page
 from dispatcher.chat.inbox import Entry
 from dispatcher.chat.mark import Marks
 from dispatcher.chat.message import ChatMessage
+from dispatcher.chat.schedule import Outcome, Scheduled
 from dispatcher.chat.seat import Kind, Role, Seat
 from dispatcher.chat.status import Hindmost, Receipts, Status
 from dispatcher.chat.users import User
@@ -101,8 +101,20 @@ class ScheduledView(BaseModel):
     conversation_id: int
     sender_id: str
     content: str
-    status: Literal["scheduled"] = "scheduled"
+    status: Outcome = Field(default="scheduled", description="In answers to a repeat: what has become of it.")
     timestamp: datetime = Field(description="When it is to be sent.")
+
+    @classmethod
+    def of(cls, scheduled: Scheduled, conversation_id: int, sender_id: str) -> "ScheduledView":
+        """The view."""
+        return cls(
+            scheduled_id=scheduled.message_id,
+            conversation_id=conversation_id,
+            sender_id=sender_id,
+            content=scheduled.content,
+            status=scheduled.outcome,
+            timestamp=scheduled.at,
+        )
 
 
 class ScheduledListView(BaseModel):

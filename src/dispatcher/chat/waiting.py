@@ -1,37 +1,23 @@
 """Waiting: a user's chat messages for later, as long as they have not been sent."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
-from dispatcher.chat.schedule import LANE, recipient
+from dispatcher.chat.schedule import LANE, MAX_WAITING, Scheduled, recipient
 from dispatcher.chat.seat import Seat
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.errors import NotFoundError
 from dispatcher.messages.cancel import cancel
 
-AT_MOST = 100
-"""Of one user, in one conversation, in one list."""
-
 WAITING = f"""
 SELECT id, content, deliver_at FROM messages_pending WHERE lane = $1 AND recipient_phone = $2
-ORDER BY deliver_at, id LIMIT {AT_MOST}
+ORDER BY deliver_at, id LIMIT {MAX_WAITING}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A chat message for later."""
-
-    message_id: int
-    content: str
-    at: datetime
-
-
-async def waiting(pool: Pool, seat: Seat) -> Sequence[Waiting]:
-    """Those of the seat's user in its conversation, soonest first, at most AT_MOST."""
+async def waiting(pool: Pool, seat: Seat) -> Sequence[Scheduled]:
+    """Those of the seat's user in its conversation, soonest first, all of them, unless the operator has put more in."""
     rows = await pool.fetch(WAITING, LANE, recipient(seat.conversation_id, seat.user_id))
-    return [Waiting(row["id"], row["content"], row["deliver_at"]) for row in rows]
+    return [Scheduled(row["id"], row["content"], row["deliver_at"]) for row in rows]
 
 
 async def call_off(pool: Pool, seat: Seat, message_id: int) -> None:

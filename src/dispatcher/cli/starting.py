@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import structlog
 
 from dispatcher import __version__
+from dispatcher.kernel.address import parsed_url
 from dispatcher.kernel.errors import StartupError
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_upkeep import kept_up
@@ -67,6 +68,11 @@ def must_be_guarded(settings: Settings) -> None:
     Raises:
         StartupError: Anybody could start, stop and read everything.
     """
+    if settings.env == "production" and _can_be_forged(settings.token_jwks):
+        raise StartupError(
+            "APP_TOKEN_JWKS: over http whoever is on the way can put in keys of their own, and be anybody; "
+            "in production it must be https, a file, or on this machine"
+        )
     missing = []
     if settings.api_key is None:
         missing.append("APP_API_KEY (the operator's key)")
@@ -83,6 +89,12 @@ def must_be_guarded(settings: Settings) -> None:
             f"APP_HOST: {settings.host} is open to others, and nobody would have to prove who they are; "
             f"set {' and '.join(missing)}, or APP_HOST=127.0.0.1"
         )
+
+
+def _can_be_forged(source: str | None) -> bool:
+    if source is None or not source.startswith("http://"):
+        return False
+    return not _is_loopback((parsed_url(source).host or "").strip("[]"))
 
 
 def _is_loopback(host: str) -> bool:

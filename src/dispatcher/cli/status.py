@@ -52,12 +52,18 @@ def _table(health: dict[str, Any]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     word = health["status"]
-    about = f"{health['service']} {health['version']} on {health['replica']}, up {_span(health['uptime_seconds'])}"
+    about = (
+        f"{health['service']} {health['version']} on {health['replica']}, up {_span(health['uptime_seconds'])}"
+        if "service" in health
+        else "the rest is for the operator: set APP_API_KEY to the same as the service's"
+    )
     table.add_row("status", Text.assemble((word, _COLOUR[word]), f"   {about}"))
     for name in ("postgres", "redis", "etcd", "console"):
         part = health[name]
         problem = f"   {cut(part['problem'], _SHOWN)}" if part["problem"] else ""
         table.add_row(name, Text.assemble((part["status"], _COLOUR[part["status"]]), problem))
+    if "live_config" not in health:
+        return table
     if health["scheduler"] is not None:
         for row in _scheduler(health["scheduler"]):
             table.add_row(*row)

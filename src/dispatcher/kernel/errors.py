@@ -46,6 +46,13 @@ class ConflictError(DispatcherError):
     title = "Conflict"
 
 
+class TooManyRequestsError(DispatcherError):
+    """The caller asks more often than it may; the same call works a moment later."""
+
+    status = 429
+    title = "Too many requests"
+
+
 class UnauthenticatedError(DispatcherError):
     """Nobody knows who is asking."""
 

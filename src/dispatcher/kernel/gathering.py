@@ -76,10 +76,14 @@ class Gathering(Generic[S, O]):
             batch = self._take()
             if not self._waiting:
                 self._filled.clear()
-            await self._flush(batch)
+            if batch:
+                await self._flush(batch)
 
     def _take(self) -> "list[_Waiting[S, O]]":
-        """The next batch, in which no key is twice: a repeat comes after the one it repeats."""
+        """The next batch, in which no key is twice: a repeat comes after the one it repeats.
+
+        What nobody waits for any more is left out: they were told to send it again.
+        """
         batch: list[_Waiting[S, O]] = []
         later: list[_Waiting[S, O]] = []
         keys: set[Hashable] = set()
@@ -87,6 +91,10 @@ class Gathering(Generic[S, O]):
             if len(batch) == BATCH:
                 later += self._waiting[number:]
                 break
+            if not waiting.outcome.done() and elapsed() - waiting.since >= self._seconds:
+                waiting.outcome.set_result(UnavailableError(self._overloaded))
+            if waiting.outcome.done():
+                continue
             key = self._key(waiting.piece)
             if key is None or key not in keys:
                 batch.append(waiting)

@@ -16,7 +16,8 @@ from dispatcher.kernel.log_terminal import TerminalLines
 log = structlog.get_logger()
 
 LogEnv = Literal["local", "dev", "production"]
-QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd")
+QUIET = ("alembic", "uvicorn.access", "uvicorn.error", "asyncio", "grpc", "aetcd", "httpx2")
+"""Libraries whose warnings alone are logged. The last one names whole addresses, with what is secret in them."""
 
 
 def configure_logging(

@@ -21,7 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dispatcher.kernel.db import UNAVAILABLE
 from dispatcher.kernel.deadline import within
-from dispatcher.kernel.errors import DispatcherError, UnauthenticatedError, UnavailableError
+from dispatcher.kernel.errors import (
+    DispatcherError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 log = structlog.get_logger()
 
@@ -67,6 +72,7 @@ BODY_PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 _HEADERS = {
     UnavailableError.status: {"Retry-After": "1"},
+    TooManyRequestsError.status: {"Retry-After": "1"},
     UnauthenticatedError.status: {"WWW-Authenticate": "Bearer"},  # RFC 9110 wants one with every 401
 }
 

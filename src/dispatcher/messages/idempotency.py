@@ -97,6 +97,12 @@ async def keep_answers(connection: Connection, answers: Mapping[str, Answer]) ->
     )
 
 
+async def find_answer(pool: Pool, key: str) -> Answer | None:
+    """What was answered to the request with this key; None when there was none."""
+    row = await pool.fetchrow("SELECT status, body, location FROM idempotency_keys WHERE key = $1", key)
+    return None if row is None else Answer(row["status"], row["body"], row["location"], replayed=True)
+
+
 async def give_up_keys(connection: Connection, keys: Sequence[str]) -> None:
     """Forget keys that were claimed in the open transaction, and for which nothing was done."""
     await connection.execute("DELETE FROM idempotency_keys WHERE key = ANY($1)", keys)

@@ -9,29 +9,34 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
-import asyncpg
-
 from dispatcher.kernel.db import Connection, Pool
-from dispatcher.kernel.parts import drop_part, is_missing, make_part, one_at_a_time, parts_of, today
+from dispatcher.kernel.partitions import (
+    drop_partition,
+    make_partition,
+    one_at_a_time,
+    partitions_of,
+    today,
+    with_partition,
+)
 
 T = TypeVar("T")
 
 DAYS_AHEAD = 7
-"""How long results can be written after the last time that anything could make a day's part."""
+"""How long results can be written after the last time that anything could make a day's partition."""
 KEPT_BY_DAY = ("messages_sent", "attempts")
 HELD_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The part of a table that holds one day (UTC)."""
+    """The partition of a table that holds one day (UTC)."""
 
     parent: str
     day: date
 
     @property
     def name(self) -> str:
-        """The part's own name."""
+        """The partition's own name."""
         return f"{self.parent}_{self.day:%Y%m%d}"
 
     @property
@@ -46,7 +51,7 @@ class Day:
 
     @classmethod
     def of(cls, parent: str, name: str) -> "Day | None":
-        """The day that this part of the parent holds; None for a part that somebody else made."""
+        """The day that this partition of the parent holds; None for one that somebody else made."""
         try:
             return cls(parent, datetime.strptime(name, f"{parent}_%Y%m%d").replace(tzinfo=UTC).date())
         except ValueError:
@@ -55,19 +60,13 @@ class Day:
 
 async def on_its_day(pool: Pool, write: Callable[[], Awaitable[T]]) -> T:
     """What this write answers; the days it may need are made if they are missing, and it is made again."""
-    try:
-        return await write()
-    except asyncpg.CheckViolationError as error:
-        if not is_missing(error):
-            raise
-        await make_days(pool)
-        return await write()
+    return await with_partition(write, lambda: make_days(pool))
 
 
 async def make_days(pool: Pool) -> list[str]:
-    """Make the parts that are missing from yesterday to DAYS_AHEAD from now, on Postgres's clock. Their names.
+    """Make the partitions that are missing from yesterday to DAYS_AHEAD from now, on Postgres's clock. Their names.
 
-    Writers and readers are not held up: a part is made on the side and attached.
+    Writers and readers are not held up: a partition is made on the side and attached.
     """
     made = []
     async with pool.acquire() as connection, connection.transaction():
@@ -78,23 +77,25 @@ async def make_days(pool: Pool) -> list[str]:
             for offset in range(-1, DAYS_AHEAD + 1):
                 wanted = Day(parent, now + timedelta(days=offset))
                 if wanted.day not in there:
-                    await make_part(connection, parent, wanted.name, begins=wanted.begins, ends=wanted.ends)
+                    await make_partition(
+                        connection, parent, wanted.name, begins=wanted.begins, ends=wanted.ends
+                    )
                     made.append(wanted.name)
     return made
 
 
 async def drop_days(pool: Pool, *, keep: timedelta) -> list[str]:
-    """Drop the parts whose every row is older than `keep`. The names of those dropped.
+    """Drop the partitions whose every row is older than `keep`. The names of those dropped.
 
-    A part that somebody is reading for longer than `parts.LOCK_SECONDS` stays until the next time, and so do the later ones of
+    One that somebody is reading for longer than `partitions.LOCK_SECONDS` stays until the next time, and so do the later ones of
     its parent: to try each of them would have everybody else wait again and again.
     """
     dropped = []
     async with pool.acquire() as connection:
         oldest = await today(connection) - keep
         for parent in KEPT_BY_DAY:
-            for day in sorted(await _days(connection, parent), key=lambda part: part.day):
-                if day.day + timedelta(days=1) > oldest or not await drop_part(connection, day.name):
+            for day in sorted(await _days(connection, parent), key=lambda one: one.day):
+                if day.day + timedelta(days=1) > oldest or not await drop_partition(connection, day.name):
                     break
                 dropped.append(day.name)
     return dropped
@@ -127,5 +128,5 @@ async def last_day(pool: Pool) -> date | None:
 
 
 async def _days(connection: Connection, parent: str) -> list[Day]:
-    names = await parts_of(connection, parent)
+    names = await partitions_of(connection, parent)
     return [day for name in names if (day := Day.of(parent, name)) is not None]

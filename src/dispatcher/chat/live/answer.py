@@ -22,6 +22,7 @@ from dispatcher.chat.live.protocol import (
 )
 from dispatcher.chat.live.session import Session
 from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.schedule import is_later
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage, Sender
 from dispatcher.kernel.clock import elapsed
@@ -74,6 +75,10 @@ class Answers:
                 assert_never(frame)
 
     async def _send(self, session: Session, frame: Send) -> None:
+        if is_later(frame.timestamp):
+            raise InvalidRequestError(
+                "timestamp: is ahead; messages for later go in over REST: POST /api/v1/messages"
+            )
         me = session.listener.user_id
         if frame.conversation_id is not None:
             conversation_id = frame.conversation_id

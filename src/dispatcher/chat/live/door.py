@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from dispatcher.chat.live.protocol import Hello
 from dispatcher.chat.token import Tokens
 from dispatcher.kernel.api_key import ApiKey
+from dispatcher.kernel.bucket import Bucket
 from dispatcher.kernel.errors import InvalidRequestError, UnauthenticatedError
 
 MAX_SOCKETS = 20_000
@@ -24,25 +25,6 @@ class Admitted:
     user_id: str
     until: datetime | None
     """When the token ends."""
-
-
-class Bucket:
-    """So many at once, and so many a second. Pure."""
-
-    __slots__ = ("_at", "_left", "_most", "_rate")
-
-    def __init__(self, *, rate: float, most: float, now: float) -> None:
-        self._rate, self._most, self._left, self._at = rate, most, most, now
-
-    def take(self, now: float) -> float:
-        """Take one; the seconds until that is all right, 0 when it is now."""
-        self._left = min(self._most, self._left + (now - self._at) * self._rate) - 1
-        self._at = now
-        return max(0.0, -self._left / self._rate)
-
-    def give_back(self) -> None:
-        """The one taken last was not used."""
-        self._left += 1
 
 
 class Door:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from dispatcher.chat.limits import CLIENT_ID_LENGTH, CONTENT_LENGTH, USER_ID
+from dispatcher.chat.fields import ClientId, Content, ConversationId, UserId
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import in_words
 
@@ -29,10 +29,6 @@ MAX_SYNC = 300
 """Messages that one sync, or the resume of one conversation, brings; beyond it history is read by pages, over REST."""
 
 Number = Annotated[int, Field(ge=0, lt=2**63)]
-ConversationId = Annotated[int, Field(ge=1, lt=2**63)]
-UserId = Annotated[str, StringConstraints(pattern=USER_ID)]
-Content = Annotated[str, StringConstraints(min_length=1, max_length=CONTENT_LENGTH, pattern=r"^[^\x00]*$")]
-ClientId = Annotated[str, StringConstraints(max_length=CLIENT_ID_LENGTH, pattern=r"^[!-~]+$")]
 
 
 class _Frame(BaseModel):
@@ -63,6 +59,7 @@ class Send(_Frame):
     content: Content
     client_id: ClientId | None = None
     timestamp: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    """When it was written."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Send
 
 from dispatcher.chat.live import codes, frames, snapshot
 from dispatcher.chat.live.codes import Code
-from dispatcher.chat.live.door import MAX_OF_USER, Admitted, Bucket, Door
+from dispatcher.chat.live.door import MAX_OF_USER, Admitted, Door
 from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Attached, Following
 from dispatcher.chat.live.hub import Hub
@@ -19,6 +19,7 @@ from dispatcher.chat.live.listener import Listener
 from dispatcher.chat.live.outlet import Outlet
 from dispatcher.chat.live.presence import Presence
 from dispatcher.chat.live.protocol import Frame, Hello, Refresh, parse
+from dispatcher.kernel.bucket import Bucket
 from dispatcher.kernel.clock import elapsed, pause, utc_now
 from dispatcher.kernel.db import TROUBLE, Pool
 from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, UnavailableError
