@@ -100,17 +100,19 @@ class Following:
                     await pause(RETRY_SECONDS)
 
     async def _look(self, user_id: str, local: Local) -> Sequence[Standing]:
-        """The user's conversations; the hub has them follow exactly these from now on."""
-        groups = await snapshot.groups_of(self._pool, user_id)
-        names = [of_group(one) for one in groups if one not in local.following]
-        self._channels.keep(names)
-        try:
-            await self._channels.heard([of_user(user_id), *names])
-            standings = await snapshot.standings(self._pool, user_id)
-            self._reconcile(user_id, local, standings)
-        finally:
-            self._channels.release(names)
-        return standings
+        """The user's conversations; the hub has them follow exactly these from now on, if they are still there."""
+        async with local.looking:
+            groups = await snapshot.groups_of(self._pool, user_id)
+            names = [of_group(one) for one in groups if one not in local.following]
+            self._channels.keep(names)
+            try:
+                await self._channels.heard([of_user(user_id), *names])
+                standings = await snapshot.standings(self._pool, user_id)
+                if self._hub.users.get(user_id) is local:
+                    self._reconcile(user_id, local, standings)
+            finally:
+                self._channels.release(names)
+            return standings
 
     def _reconcile(self, user_id: str, local: Local, standings: Sequence[Standing]) -> None:
         there = {one.seat.conversation_id: one for one in standings}

@@ -4,6 +4,7 @@ Everything here happens at once, on the event loop, from memory. Where something
 and others fetch it from Postgres.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
@@ -30,6 +31,8 @@ class Local:
     """Their fingerprint, as last read."""
     holders: int = 0
     """Sockets, those that are just coming included."""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Their conversations are looked at by one at a time: an older look must not undo what a newer one has found."""
 
 
 class Hub:

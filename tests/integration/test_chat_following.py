@@ -1,0 +1,86 @@
+"""Who follows what on a replica, while people come and go, and conversations begin and end."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from tests.integration.living import add_users, connected, living
+
+from dispatcher.chat.groups import add_group
+from dispatcher.chat.happened import nobody
+from dispatcher.chat.live import snapshot
+from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.snapshot import Standing
+from dispatcher.chat.open_dm import Pairs
+from dispatcher.kernel.db import Pool
+
+
+class Slow:
+    """The look at a user's conversations; one of them is held up between its answer and whoever asked for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._look = snapshot.standings
+        self.next_waits = False
+        self.looked, self.let_go = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(snapshot, "standings", self)
+
+    async def __call__(self, pool: Pool, user_id: str) -> Sequence[Standing]:
+        found = await self._look(pool, user_id)
+        if self.next_waits:
+            self.next_waits = False
+            self.looked.set()
+            await self.let_go.wait()
+        return found
+
+    async def has_looked(self) -> None:
+        async with asyncio.timeout(5):
+            await self.looked.wait()
+
+
+async def test_who_goes_while_their_conversations_are_looked_at_leaves_nothing_behind(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_users(pool, "alice", "bob", "carol")
+    slow = Slow(monkeypatch)
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
+        async with connected(replica.endpoint, "bob"):
+            slow.next_waits = True
+            talk = await Pairs(pool, replica.live.tell).open("carol", "bob")
+            await slow.has_looked()
+        slow.let_go.set()  # bob is gone by now, for whom it was looked
+        async with connected(replica.endpoint, "carol") as carols:
+            await replica.say(talk, "carol", "Bob?")
+            await carols.until(lambda one: one["type"] == "message")
+        shared = await Pairs(pool, replica.live.tell).open("alice", "bob")
+        await replica.say(shared, "alice", "Bob!")
+        await hers.until(lambda one: one["type"] == "message")
+
+
+async def test_of_two_looks_at_one_user_the_older_does_not_count(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_users(pool, "bob", "carol")
+    slow = Slow(monkeypatch)
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "bob") as his:
+        slow.next_waits = True
+        group = (await add_group(pool, replica.live.tell, "carol", "us", ["bob"])).conversation_id
+        await slow.has_looked()
+        talk = await Pairs(pool, nobody).open("carol", "bob")
+        phone = asyncio.create_task(_come(replica.endpoint))
+        await asyncio.wait(
+            [phone], timeout=0.3
+        )  # it sees the talk; if it does so before the older look counts
+        slow.let_go.set()
+        await phone
+        await replica.say(talk, "carol", "Bob?")
+        await his.until(lambda one: one["type"] == "message")
+        assert [(one["what"], one["conversation_id"]) for one in his.of("conversation")] == [
+            ("opened", group),
+            ("opened", talk),
+        ], "none of them was left in between"
+        assert his.contents == ["Bob?"]
+
+
+async def _come(endpoint: Endpoint) -> None:
+    async with connected(endpoint, "bob"):
+        pass
