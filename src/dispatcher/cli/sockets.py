@@ -4,6 +4,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, cast
 
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -23,6 +25,13 @@ class DirectSockets(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):  # the request was one
             extensions: dict[str, Any] = cast("Any", self.scope["extensions"])
             extensions |= {ABORT: self.transport.abort, WRITE: self._write_now}
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As ASGI says: OSError when the connection is closed, by whichever side, also while there was no room."""
+        await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
 
     def _write_now(self, frames: Sequence[str]) -> bool:
         """Send these text frames; False, and nothing sent, when the client makes no room or is no longer there."""

@@ -85,6 +85,10 @@ class Session:
             self.listener = Listener(admitted.user_id, wake=self.outlet.wake, start=self.start)
             self.outlet.listener = self.listener
             await self._attached(hello, admitted, answer)
+        except OSError:  # the client is gone
+            pass
+        except Exception as error:  # noqa: BLE001 - a bug of ours, whatever it is: the client is to come back
+            self._failed(error)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -98,10 +102,10 @@ class Session:
         self.outlet.close(code)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Let it go on beside reading, no longer than the socket."""
+        """Let it go on beside reading, no longer than the socket; which ends when it fails: it has a hole then."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
 
     @property
@@ -212,6 +216,15 @@ class Session:
             except TROUBLE:
                 unavailable = UnavailableError("Postgres does not answer at the moment; send it again")
                 self.listener.frame(frames.error(id_, unavailable))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("chat_socket_failed", exc_info=error)
+        self.close(codes.BUG)
 
     def _expire(self, admitted: Admitted) -> None:
         if self._expiry is not None:
