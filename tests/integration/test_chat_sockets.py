@@ -36,3 +36,39 @@ async def test_a_bug_beside_reading_ends_the_socket_too(
         monkeypatch.setattr(Filler, "catch_up", broken)
         async with connected(replica.endpoint, "alice", positions={str(talk): (0, 0)}) as hers:
             assert await hers.until_closed() == 3004
+
+
+async def test_what_was_wrong_now_and_then_ends_no_socket(pool: Pool, redis_url: str) -> None:
+    await add_users(pool, "alice")
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
+        for number in range(15):
+            hers.say("send", id=number, receiver_id="no user's id", content="hello")
+            hers.say("send", id=100 + number, receiver_id="alice", content="to myself")
+            hers.say("ping", id=1000 + number)
+            await hers.until(lambda one, number=number: one.get("id") == 1000 + number)
+        assert len(hers.of("error")) == 30
+        for _ in range(21):
+            hers.say("nonsense")
+        assert await hers.until_closed() == 3502
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp"),
+        ({"timestamp": "9999-12-31T23:59:59-14:00"}, "timestamp"),
+        ({"timestamp": "2999-01-01T00:00:00Z"}, "timestamp: is ahead"),
+        ({"client_id": "scheduled:1"}, "client_id"),
+    ],
+)
+async def test_what_rest_would_not_take_is_refused(
+    pool: Pool, redis_url: str, fields: dict[str, str], problem: str
+) -> None:
+    await add_users(pool, "alice", "bob")
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
+        hers.say("send", id=1, receiver_id="bob", content="hello", **fields)
+        answer = await hers.until(lambda one: one.get("id") == 1)
+        assert (answer["type"], answer["temporary"], answer["status"]) == ("error", False, 422)
+        assert problem in answer["detail"]
+        hers.say("send", id=2, receiver_id="bob", content="hello", timestamp="2001-01-01T00:00:00+02:00")
+        assert (await hers.until(lambda one: one.get("id") == 2))["type"] == "sent"

@@ -139,7 +139,8 @@ class ChatClient:
 
         A lost connection does not matter: it is sent again, with the same `client_id`, until there is an answer, and
         is one message. Give a `client_id` of your own to repeat a `send` later, within 24 hours. Messages whose `send`
-        was awaited one after the other have that order.
+        was awaited one after the other have that order. `timestamp` is when it was written; for a message that is to be
+        sent later there is `api.send`.
 
         Raises:
             RefusedError: The service does not want it.

@@ -22,6 +22,7 @@ from dispatcher.chat.live.protocol import (
 )
 from dispatcher.chat.live.session import Session
 from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.schedule import is_later
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage, Sender
 from dispatcher.kernel.clock import elapsed
@@ -75,6 +76,8 @@ class Answers:
 
     async def _send(self, session: Session, frame: Send) -> None:
         me = session.listener.user_id
+        if is_later(frame.timestamp):
+            raise InvalidRequestError("timestamp: is ahead; POST /api/v1/messages sends at a time")
         if frame.conversation_id is not None:
             conversation_id = frame.conversation_id
         else:

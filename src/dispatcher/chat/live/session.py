@@ -18,7 +18,7 @@ from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.listener import Listener
 from dispatcher.chat.live.outlet import Outlet
 from dispatcher.chat.live.presence import Presence
-from dispatcher.chat.live.protocol import Frame, Hello, Refresh, parse
+from dispatcher.chat.live.protocol import Frame, Hello, Refresh, id_of, parse
 from dispatcher.kernel.clock import elapsed, pause, utc_now
 from dispatcher.kernel.db import TROUBLE, Pool
 from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, UnavailableError
@@ -30,6 +30,7 @@ FRAMES_PER_SECOND = 100.0
 FRAMES_AT_ONCE = 500
 """A client that sends faster is read more slowly; it notices nothing else."""
 MAX_BAD_FRAMES = 20
+"""One after the other; then it is no client of ours."""
 HELLO_LISTED = 200
 """Conversations that a hello lists; GET /api/v1/conversations has them all."""
 
@@ -203,13 +204,14 @@ class Session:
                 continue
             if (seconds := bucket.take(elapsed())) > 0:
                 await pause(seconds)
-            id_ = None
+            id_, text = None, message.get("text") or ""
             try:
-                frame = parse(message.get("text") or "")
+                frame = parse(text)
                 id_ = frame.id
                 await answer(self, frame)
+                bad = 0
             except DispatcherError as error:
-                self.listener.frame(frames.error(id_, error))
+                self.listener.frame(frames.error(id_ if id_ is not None else id_of(text), error))
                 bad += isinstance(error, InvalidRequestError)
                 if bad > MAX_BAD_FRAMES:
                     self.close(codes.BAD_FRAME)
