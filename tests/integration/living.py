@@ -78,6 +78,10 @@ class Socket:
                     return found
                 await self.sent.wait()
 
+    async def answer(self, number: int) -> Frame:
+        """The answer to the frame with this id."""
+        return await self.until(lambda one: one.get("id") == number)
+
     async def until_closed(self) -> int:
         """The code that it was closed with."""
         async with asyncio.timeout(10):

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import pytest
 from tests.integration.living import add_users, connected, living
 
+from dispatcher.chat.group_members import remove_member
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
 from dispatcher.chat.live.snapshot import Standing
 from dispatcher.chat.open_dm import Pairs
+from dispatcher.chat.remove_user import remove_user
 from dispatcher.kernel.db import Pool
 
 
@@ -84,3 +86,28 @@ async def test_of_two_looks_at_one_user_the_older_does_not_count(
 async def _come(endpoint: Endpoint) -> None:
     async with connected(endpoint, "bob"):
         pass
+
+
+async def test_who_is_removed_while_they_catch_up_gets_nothing_more(pool: Pool, redis_url: str) -> None:
+    await add_users(pool, "alice", "bob")
+    async with living(pool, redis_url) as replica:
+        group = (await add_group(pool, nobody, "alice", "us", ["bob"])).conversation_id
+        for number in range(250):
+            await replica.say(group, "alice", f"{number} {'x' * 4000}")  # more than an outbox takes at a time
+        async with connected(replica.endpoint, "bob", positions={str(group): (0, 0)}) as his:
+            await his.until(lambda one: one["type"] == "message")
+            his.takes.clear()
+            await remove_member(pool, replica.live.tell, group, "bob", by="alice")
+            his.takes.set()
+            left = await his.until(lambda one: one.get("what") == "left")
+            his.say("ping", id=1)
+            await his.answer(1)
+            assert his.frames[his.frames.index(left) + 1 :] == [{"type": "pong", "id": 1}]
+
+
+async def test_the_sockets_of_a_removed_user_are_closed(pool: Pool, redis_url: str) -> None:
+    await add_users(pool, "alice", "bob")
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "bob") as his:
+        await remove_user(pool, replica.live.tell, "bob")
+        await replica.live.check()
+        assert await his.until_closed() == 3504

@@ -45,7 +45,7 @@ async def test_what_was_wrong_now_and_then_ends_no_socket(pool: Pool, redis_url:
             hers.say("send", id=number, receiver_id="no user's id", content="hello")
             hers.say("send", id=100 + number, receiver_id="alice", content="to myself")
             hers.say("ping", id=1000 + number)
-            await hers.until(lambda one, number=number: one.get("id") == 1000 + number)
+            await hers.answer(1000 + number)
         assert len(hers.of("error")) == 30
         for _ in range(21):
             hers.say("nonsense")
@@ -67,8 +67,8 @@ async def test_what_rest_would_not_take_is_refused(
     await add_users(pool, "alice", "bob")
     async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
         hers.say("send", id=1, receiver_id="bob", content="hello", **fields)
-        answer = await hers.until(lambda one: one.get("id") == 1)
+        answer = await hers.answer(1)
         assert (answer["type"], answer["temporary"], answer["status"]) == ("error", False, 422)
         assert problem in answer["detail"]
         hers.say("send", id=2, receiver_id="bob", content="hello", timestamp="2001-01-01T00:00:00+02:00")
-        assert (await hers.until(lambda one: one.get("id") == 2))["type"] == "sent"
+        assert (await hers.answer(2))["type"] == "sent"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dispatcher.chat.live import frames, snapshot
+from dispatcher.chat.live import codes, frames, snapshot
 from dispatcher.chat.live.channels import Channels, of_group, of_user
 from dispatcher.chat.live.filler import Behind, Filler
 from dispatcher.chat.live.hub import Hub, Local
@@ -143,7 +143,7 @@ class Following:
             await self._filler.catch_up(self._hub, listener, [begins])
         except TROUBLE as error:
             log.warning("chat_sockets_dropped", error=str(error) or type(error).__name__)
-            listener.lose()
+            listener.end(codes.UNAVAILABLE)
 
     def _leave(self, user_id: str, local: Local) -> None:
         local.holders -= 1

@@ -93,6 +93,8 @@ class Hub:
         """They no longer are; a stream that nobody here follows ends."""
         if (local := self.users.get(user_id)) is not None:
             local.following.discard(conversation_id)
+            for listener in local.listeners:
+                listener.forget(conversation_id)
         if (stream := self.streams.get(conversation_id)) is not None:
             stream.followers.pop(user_id, None)
             if not stream.followers:
