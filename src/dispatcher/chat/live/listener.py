@@ -1,7 +1,7 @@
 """Listener: one socket as the hub sees it, with what waits for it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,17 @@ class _Held:
 class Listener:
     """Where to put what one socket is to be told."""
 
-    __slots__ = ("_drained", "_held", "_held_count", "_wake", "ending", "outbox", "start", "user_id")
+    __slots__ = (
+        "_drained",
+        "_held",
+        "_held_count",
+        "_wake",
+        "ending",
+        "outbox",
+        "start",
+        "user_id",
+        "watching",
+    )
 
     def __init__(
         self,
@@ -43,6 +53,8 @@ class Listener:
         self.outbox = Outbox()
         self.ending: Code | None = None
         """Why the socket is to be closed."""
+        self.watching: Sequence[str] = ()
+        """Users of whom it hears whether they are there."""
         self._held: dict[int, _Held] | None = None
         self._held_count = 0
         self._drained: asyncio.Event | None = None
