@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from tests.acceptance.chatter import Chatter, add_dm, add_users, chatting
 from tests.acceptance.cluster import Cluster, running_own_cluster
+from tests.acceptance.receiver import Receiver
 from tests.acceptance.replica import Replica, eventually
 from tests.chaos.wire import running_wire
 from websockets.asyncio.client import connect
@@ -29,6 +30,7 @@ LONG = int(os.environ.get("DISPATCHER_CHAT_SECONDS", "0"))
 """Seconds that the storms last: set for a longer run, e.g. DISPATCHER_CHAT_SECONDS=120."""
 KEY = "the-operator's-key"
 SECRET = "a secret of more than thirty-two bytes"
+PUSH_AFTER, SLACK_SECONDS = 5.0, 5.0
 CHECK_SECONDS = 12.0
 """The position check, with its jitter and a little for the machine."""
 
@@ -258,6 +260,42 @@ async def test_half_open_sockets_are_closed(stage: Cluster) -> None:
             wire.heal(late=False)
             bob.kick()
             await bob.has(first["conversation_id"], 2)  # it comes back and has missed nothing
+
+
+async def test_whoever_is_cut_off_without_knowing_is_called(stage: Cluster, receiver: Receiver) -> None:
+    """The path takes everything and brings nothing; pings are rare enough that the user still seems to be there."""
+    alice_id, bob_id = await people(stage, 2)
+    id_ = await add_dm(stage.pool, alice_id, bob_id)
+    replica = stage.replicas[2]
+    await stage.configure(push_webhook_url=receiver.url)
+
+    async def pushing() -> bool:
+        values = [(await one.health())["live_config"]["values"] for one in stage.replicas]
+        return all(one["push_webhook_url"] and one["push_after"] == PUSH_AFTER for one in values)
+
+    async with running_wire(partial(asyncio.open_connection, "127.0.0.1", replica.port)) as path:
+        alice = Chatter(alice_id, [replica], token=token(alice_id))
+        bob = Chatter(bob_id, [path], token=token(bob_id))
+        async with chatting(alice, bob):
+            await eventually(pushing, seconds=10, what="all know whom to call")
+            first = await alice.send_surely("1", "there?", conversation_id=id_)
+            await marks(alice, id_, bob_id, (1, 0))
+            path.cut()
+            began = elapsed()
+            await alice.send_surely("2", "and now?", conversation_id=id_)
+
+            async def called() -> bool:
+                return bool(receiver.arrivals)
+
+            await eventually(called, seconds=2 * PUSH_AFTER + SLACK_SECONDS, what="a call")
+            assert receiver.arrivals[0].at - began > PUSH_AFTER
+            assert [(one.to, one.content) for one in receiver.arrivals] == [(bob_id, "and now?")]
+            present = await alice.ask("presence", user_ids=[bob_id])
+            assert present["users"] == [{"user_id": bob_id, "online": True}], (
+                "it is not presence that decides"
+            )
+            assert first["seq"] == bob.seen[id_].seq == 1
+    await stage.delete("push_webhook_url")
 
 
 async def test_a_slow_reader_is_closed_and_holds_nobody_up(stage: Cluster) -> None:

@@ -1,33 +1,33 @@
 """Who follows what on a replica, while people come and go, and conversations begin and end."""
 
 import asyncio
-from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from tests.integration.living import add_users, connected, living
 
+from dispatcher.chat.change import edit
 from dispatcher.chat.group_members import remove_member
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
-from dispatcher.chat.live.snapshot import Standing
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.remove_user import remove_user
 from dispatcher.kernel.db import Pool
 
 
 class Slow:
-    """The look at a user's conversations; one of them is held up between its answer and whoever asked for it."""
+    """A look at Postgres that is held up, once, between its answer and whoever asked for it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._look = snapshot.standings
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self._look = getattr(snapshot, name)
         self.next_waits = False
         self.looked, self.let_go = asyncio.Event(), asyncio.Event()
-        monkeypatch.setattr(snapshot, "standings", self)
+        monkeypatch.setattr(snapshot, name, self)
 
-    async def __call__(self, pool: Pool, user_id: str) -> Sequence[Standing]:
-        found = await self._look(pool, user_id)
+    async def __call__(self, *arguments: Any, **more: Any) -> Any:
+        found = await self._look(*arguments, **more)
         if self.next_waits:
             self.next_waits = False
             self.looked.set()
@@ -43,7 +43,7 @@ async def test_who_goes_while_their_conversations_are_looked_at_leaves_nothing_b
     pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_users(pool, "alice", "bob", "carol")
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, "standings")
     async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
         async with connected(replica.endpoint, "bob"):
             slow.next_waits = True
@@ -62,7 +62,7 @@ async def test_of_two_looks_at_one_user_the_older_does_not_count(
     pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_users(pool, "bob", "carol")
-    slow = Slow(monkeypatch)
+    slow = Slow(monkeypatch, "standings")
     async with living(pool, redis_url) as replica, connected(replica.endpoint, "bob") as his:
         slow.next_waits = True
         group = (await add_group(pool, replica.live.tell, "carol", "us", ["bob"])).conversation_id
@@ -86,6 +86,33 @@ async def test_of_two_looks_at_one_user_the_older_does_not_count(
 async def _come(endpoint: Endpoint) -> None:
     async with connected(endpoint, "bob"):
         pass
+
+
+@pytest.mark.parametrize("name", ["changes", "behind"])
+async def test_what_happens_while_a_socket_catches_up_comes_behind_it_and_once(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    await add_users(pool, "alice", "bob")
+    slow = Slow(monkeypatch, name)
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
+        talk = await Pairs(pool, replica.live.tell).open("alice", "bob")
+        for number in (1, 2, 3):
+            await replica.say(talk, "alice", f"{number}")
+        await hers.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 3)
+        slow.next_waits = True
+        async with connected(replica.endpoint, "bob", positions={str(talk): (1, 0)}) as his:
+            await slow.has_looked()
+            await replica.say(talk, "alice", "4")
+            first = int(hers.of("message")[0]["message"]["id"])
+            await edit(pool, replica.live.tell, talk, first, "alice", content="one")
+            slow.let_go.set()
+            await replica.say(talk, "alice", "5")
+            await his.until(lambda one: one["type"] == "message" and one["message"]["content"] == "5")
+            await his.until(lambda one: one["type"] == "changed")
+            his.say("ping", id=1)
+            await his.answer(1)
+            assert his.contents == ["2", "3", "4", "5"]
+            assert [one["message"]["content"] for one in his.of("changed")] == ["one"]
 
 
 async def test_who_is_removed_while_they_catch_up_gets_nothing_more(pool: Pool, redis_url: str) -> None:
