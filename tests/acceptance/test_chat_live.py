@@ -12,6 +12,7 @@ from uuid import uuid4
 import jwt
 import orjson
 import pytest
+import structlog
 from redis.asyncio import Redis
 from tests.acceptance.chatter import Chatter, add_dm, add_users, chatting
 from tests.acceptance.cluster import Cluster, running_own_cluster
@@ -25,6 +26,8 @@ from dispatcher.chat.change import edit
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.kernel.clock import elapsed, pause
+
+log = structlog.get_logger()
 
 LONG = int(os.environ.get("DISPATCHER_CHAT_SECONDS", "0"))
 """Seconds that the storms last: set for a longer run, e.g. DISPATCHER_CHAT_SECONDS=120."""
@@ -186,7 +189,9 @@ async def test_storm_of_broken_sockets(stage: Cluster) -> None:
         total = sum(counts)
         assert total > 30, "it was a storm"
         await everything(stage, chatters, ids)
-    assert sum(one.connections for one in chatters) > 3 * len(chatters), "sockets did break"
+    connections = sum(one.connections for one in chatters)
+    assert connections > 3 * len(chatters), "sockets did break"
+    log.info("storm", messages=total, users=len(chatters), connections=connections)
 
 
 async def test_what_was_committed_and_never_told_is_found(stage: Cluster) -> None:
@@ -229,9 +234,10 @@ async def test_redis_flushed_stopped_and_restarted_in_mid_traffic(stage: Cluster
         for one in chatters:  # without Redis it takes longer, and no more than that
             await one.has(group, mark, seconds=5)
         await redis.start()
-        await writing
+        total = sum(await writing)
         await everything(stage, chatters, ids)
         assert all(one.connections == 1 for one in chatters), "nobody had to come back for it"
+        log.info("redis_gone", messages=total, users=len(chatters))
 
         async def quick() -> bool:
             began = elapsed()
@@ -415,6 +421,7 @@ async def test_a_replica_killed_between_commit_and_telling(stage: Cluster) -> No
                 if number + 1 < rounds:
                     await victim.start()
         await everything(stage, readers, ids[2:])
+        log.info("kills", messages=await last_seq(stage, group), kills=rounds)
 
 
 async def marks(one: Chatter, conversation_id: int, user_id: str, wanted: tuple[int, int]) -> None:
