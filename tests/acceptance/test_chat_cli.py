@@ -48,9 +48,9 @@ class Pipe:
         self._process = process
         self.lines: list[str] = []
 
-    def write(self, line: str) -> None:
+    def write(self, line: str | bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.write((line if isinstance(line, bytes) else line.encode()) + b"\n")
 
     async def until(self, true: Callable[[str], bool]) -> str:
         """The next line of which this is true."""
@@ -150,6 +150,10 @@ async def test_two_programs_talk_on_pipes(service: Replica, two: tuple[str, str]
         await hers.until(lambda line: line == "· ✓✓ read: Hello\\u001b[2J Bob\n")
         his.write("//quit is a command")
         assert (await hers.until(lambda line: "quit" in line)).endswith(f"{bob}: /quit is a command\n")
+        his.write(b"caf\xe9")  # Latin-1
+        assert (await hers.until(lambda line: "caf" in line)).endswith(
+            f"{bob}: caf\N{REPLACEMENT CHARACTER}\n"
+        )
         his.write("/quit")
         assert await his.end() == 0
         for number in range(20):

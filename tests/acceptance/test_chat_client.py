@@ -123,6 +123,8 @@ async def test_two_people_talk(front: Balancer) -> None:
         with pytest.raises(RefusedError) as refused:
             await hers.send("Hello", to="nobody")
         assert refused.value.status == 404
+        with pytest.raises(RefusedError, match="receiver_id"):
+            await hers.send("Hello", to="no user's id")
         for content in ("", "x" * 4097, "a\0"):
             for _ in range(8):  # the service would close the socket at the 21st
                 with pytest.raises(RefusedError, match="content"):

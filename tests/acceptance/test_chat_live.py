@@ -12,9 +12,11 @@ from uuid import uuid4
 import jwt
 import orjson
 import pytest
+import structlog
 from redis.asyncio import Redis
 from tests.acceptance.chatter import Chatter, add_dm, add_users, chatting
 from tests.acceptance.cluster import Cluster, running_own_cluster
+from tests.acceptance.receiver import Receiver
 from tests.acceptance.replica import Replica, eventually
 from tests.chaos.wire import running_wire
 from websockets.asyncio.client import connect
@@ -25,10 +27,13 @@ from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
 from dispatcher.kernel.clock import elapsed, pause
 
+log = structlog.get_logger()
+
 LONG = int(os.environ.get("DISPATCHER_CHAT_SECONDS", "0"))
 """Seconds that the storms last: set for a longer run, e.g. DISPATCHER_CHAT_SECONDS=120."""
 KEY = "the-operator's-key"
 SECRET = "a secret of more than thirty-two bytes"
+PUSH_AFTER, SLACK_SECONDS = 5.0, 5.0
 CHECK_SECONDS = 12.0
 """The position check, with its jitter and a little for the machine."""
 
@@ -190,7 +195,9 @@ async def test_storm_of_broken_sockets(stage: Cluster) -> None:
         total = sum(counts)
         assert total > 30, "it was a storm"
         await everything(stage, chatters, ids)
-    assert sum(one.connections for one in chatters) > 3 * len(chatters), "sockets did break"
+    connections = sum(one.connections for one in chatters)
+    assert connections > 3 * len(chatters), "sockets did break"
+    log.info("storm", messages=total, users=len(chatters), connections=connections)
 
 
 async def test_what_was_committed_and_never_told_is_found(stage: Cluster) -> None:
@@ -233,9 +240,10 @@ async def test_redis_flushed_stopped_and_restarted_in_mid_traffic(stage: Cluster
         for one in chatters:  # without Redis it takes longer, and no more than that
             await one.has(group, mark, seconds=5)
         await redis.start()
-        await writing
+        total = sum(await writing)
         await everything(stage, chatters, ids)
         assert all(one.connections == 1 for one in chatters), "nobody had to come back for it"
+        log.info("redis_gone", messages=total, users=len(chatters))
 
         async def quick() -> bool:
             began = elapsed()
@@ -264,6 +272,42 @@ async def test_half_open_sockets_are_closed(stage: Cluster) -> None:
             wire.heal(late=False)
             bob.kick()
             await bob.has(first["conversation_id"], 2)  # it comes back and has missed nothing
+
+
+async def test_whoever_is_cut_off_without_knowing_is_called(stage: Cluster, receiver: Receiver) -> None:
+    """The path takes everything and brings nothing; pings are rare enough that the user still seems to be there."""
+    alice_id, bob_id = await people(stage, 2)
+    id_ = await add_dm(stage.pool, alice_id, bob_id)
+    replica = stage.replicas[2]
+    await stage.configure(push_webhook_url=receiver.url)
+
+    async def pushing() -> bool:
+        values = [(await one.health())["live_config"]["values"] for one in stage.replicas]
+        return all(one["push_webhook_url"] and one["push_after"] == PUSH_AFTER for one in values)
+
+    async with running_wire(partial(asyncio.open_connection, "127.0.0.1", replica.port)) as path:
+        alice = Chatter(alice_id, [replica], token=token(alice_id))
+        bob = Chatter(bob_id, [path], token=token(bob_id))
+        async with chatting(alice, bob):
+            await eventually(pushing, seconds=10, what="all know whom to call")
+            first = await alice.send_surely("1", "there?", conversation_id=id_)
+            await marks(alice, id_, bob_id, (1, 0))
+            path.cut()
+            began = elapsed()
+            await alice.send_surely("2", "and now?", conversation_id=id_)
+
+            async def called() -> bool:
+                return bool(receiver.arrivals)
+
+            await eventually(called, seconds=2 * PUSH_AFTER + SLACK_SECONDS, what="a call")
+            assert receiver.arrivals[0].at - began > PUSH_AFTER
+            assert [(one.to, one.content) for one in receiver.arrivals] == [(bob_id, "and now?")]
+            present = await alice.ask("presence", user_ids=[bob_id])
+            assert present["users"] == [{"user_id": bob_id, "online": True}], (
+                "it is not presence that decides"
+            )
+            assert first["seq"] == bob.seen[id_].seq == 1
+    await stage.delete("push_webhook_url")
 
 
 async def test_a_slow_reader_is_closed_and_holds_nobody_up(stage: Cluster) -> None:
@@ -383,6 +427,7 @@ async def test_a_replica_killed_between_commit_and_telling(stage: Cluster) -> No
                 if number + 1 < rounds:
                     await victim.start()
         await everything(stage, readers, ids[2:])
+        log.info("kills", messages=await last_seq(stage, group), kills=rounds)
 
 
 async def marks(one: Chatter, conversation_id: int, user_id: str, wanted: tuple[int, int]) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tests.integration.rows import LANE, until_true
 
 from dispatcher.embedded.servers import RunningServers
-from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.errors import StartupError
 from dispatcher.kernel.redis import BoundedRedis
 from dispatcher.messages.recent import RecentSent
@@ -40,6 +40,19 @@ def frozen(servers: RunningServers) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+async def test_whoever_is_cancelled_during_a_call_ends(redis_url: str) -> None:
+    """At whichever step of connecting, sending and reading; redis itself may keep it to itself."""
+    for steps in range(60):
+        redis = BoundedRedis(redis_url, password=None, db=0)
+        calling = asyncio.create_task(get(redis, "key"))
+        for _ in range(steps):
+            await pause(0)
+        if calling.cancel():
+            await asyncio.wait([calling])
+            assert calling.cancelled(), steps
+        await redis.close()
 
 
 async def get(redis: BoundedRedis, key: str) -> str | None:

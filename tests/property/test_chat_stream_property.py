@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.chat.live.outbox import AT_ONCE, MAX_FRAMES, Outbox
+from dispatcher.chat.live.outbox import (
+    AT_ONCE,
+    MAX_BYTES,
+    MAX_FRAMES,
+    MAX_PASSING,
+    MAX_RECEIPTS,
+    Outbox,
+)
 from dispatcher.chat.live.stream import Stream
 from dispatcher.chat.message import ChatMessage
 
@@ -86,10 +93,38 @@ def test_an_outbox_keeps_the_order_merges_receipts_and_drops_what_passes(steps: 
     assert len(said) <= steps.count("take") + 1 + put // AT_ONCE
 
 
-def test_a_full_outbox_says_so_and_drops_what_passes_long_before() -> None:
+def test_a_full_outbox_says_so() -> None:
     outbox = Outbox()
-    for number in range(MAX_FRAMES):
+    for _ in range(MAX_FRAMES):
         assert outbox.put("x")
-        outbox.passing(number, "typing")
     assert not outbox.put("x")
-    assert outbox.take(lambda *_: "")[-1:] == ["x"]
+    outbox = Outbox()
+    assert outbox.put("x" * MAX_BYTES)
+    assert not outbox.put("x")
+    for number in range(MAX_RECEIPTS):
+        assert outbox.receipt(number % 7, f"{number}", (1, 1))
+    assert outbox.receipt(0, "0", (2, 2)), "it takes the place of the one that waits"
+    assert not outbox.receipt(0, "one more", (1, 1))
+
+
+def everything(outbox: Outbox) -> list[str]:
+    taken: list[str] = []
+    while outbox:
+        taken += outbox.take(lambda id_, of: f"receipts {id_} {list(of)}")
+    return taken
+
+
+def test_where_many_wait_what_passes_is_dropped_first_and_receipts_are_merged() -> None:
+    outbox = Outbox()
+    outbox.passing("typing", "typing")
+    outbox.passing("typing", "typing still")
+    for number in range(AT_ONCE + 1):
+        outbox.put(f"{number}")
+        assert outbox.receipt(1, "bob", (number, 0))
+    outbox.passing("presence", "dropped: too many frames wait")
+    frames = [f"{number}" for number in range(AT_ONCE + 1)]
+    assert everything(outbox) == [*frames, f"receipts 1 [('bob', {AT_ONCE}, 0)]", "typing still"]
+    outbox.passing("presence", "presence")
+    for number in range(MAX_PASSING):
+        outbox.passing(number, "dropped, the last one")
+    assert len(everything(outbox)) == MAX_PASSING

@@ -113,6 +113,6 @@ def test_changes_that_wait_are_bounded_and_it_is_said_when_some_were_dropped() -
 def test_what_is_gone_is_passed_over() -> None:
     track = Track(Position(3, id=30))
     assert not track.arrived(message(6))
-    track.gone()
+    track.gone(6)
     assert not track.missing
     assert track.arrived(message(7))

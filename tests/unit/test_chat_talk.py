@@ -1,9 +1,12 @@
 """A conversation as the terminal shows it."""
 
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
+from dispatcher.cli.chat import for_this_terminal
+from dispatcher.cli.chat_lines import Lines
 from dispatcher.cli.chat_talk import DELIVERED, MAX_SHOWN, READ, SENT, TYPING_SECONDS, Talk, Unsent
 from dispatcher.client.models import Message, Status
 from dispatcher.kernel.harmless import harmless
@@ -95,3 +98,8 @@ def test_somebody_who_writes_does_so_until_their_message_or_for_ten_seconds() ->
 )
 def test_nothing_in_a_text_acts_on_a_terminal(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+def test_a_room_without_input_is_one_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it when the descriptor is closed
+    assert isinstance(for_this_terminal(), Lines)

@@ -79,15 +79,16 @@ async def _chat(
     room: Room | None = None
     try:
         async with ChatClient(**access.proof_of(me)) as client:
-            face = _face()
+            face = for_this_terminal()
             room = await Room.enter(client, me, talk, face, shown=shown, reads=face.reads and not secretly)
             await face.run(room)
     except ChatError as error:
         raise access.explained(error, unsent=room.unsent if room is not None else "") from None
 
 
-def _face() -> Lines | Screen:
+def for_this_terminal() -> Lines | Screen:
     """The whole terminal, or lines where there is none."""
-    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    if terminals and os.environ.get("TERM", "dumb") != "dumb":
         return Screen()
     return Lines()

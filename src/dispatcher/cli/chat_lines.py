@@ -1,6 +1,7 @@
 """The room line by line, for pipes, files and terminals that can do no more: what begins with · is no message."""
 
 import asyncio
+import io
 import sys
 import threading
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ class Lines:
     async def run(self, room: Room) -> None:
         """Until the end of the input, and of what it said, or /quit."""
         self._talk = room.talk
+        for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+            if isinstance(
+                stream, io.TextIOWrapper
+            ):  # what is no UTF-8, or none that the terminal has, ends nothing
+                stream.reconfigure(errors=errors)
         await room.attend(self._read(room))
 
     def message(self, message: Message) -> None:
@@ -88,7 +94,7 @@ class Lines:
 
         def read() -> None:
             # A thread of our own: one of the loop's would be waited for at the end, and with it the next line.
-            for line in iter(sys.stdin.readline, ""):
+            for line in iter(sys.stdin.readline, "") if sys.stdin is not None else ():  # None: it was closed
                 room_ahead.acquire()
                 loop.call_soon_threadsafe(lines.put_nowait, line)
             loop.call_soon_threadsafe(lines.put_nowait, "")

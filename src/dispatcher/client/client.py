@@ -67,7 +67,7 @@ class ChatClient:
             url: Of the service, e.g. `https://chat.example.com`.
             token: The user's token, or what fetches one, a function that may be async: it is called before the token
                 ends and when the service refuses it, so that the client outlives tokens. It may raise UnreachableError or
-                OSError, and is then called again later.
+                OSError, and is then called again later; anything else ends the client, and is raised by `events` and `send`.
             user_id: For the operator, who acts for somebody: with `api_key`, or where the service asks for no proof.
             api_key: The operator's key.
             positions: Where an earlier client had come to, its `positions`; everything behind them arrives, and all
@@ -139,7 +139,8 @@ class ChatClient:
 
         A lost connection does not matter: it is sent again, with the same `client_id`, until there is an answer, and
         is one message. Give a `client_id` of your own to repeat a `send` later, within 24 hours. Messages whose `send`
-        was awaited one after the other have that order.
+        was awaited one after the other have that order. `timestamp` is when it was written; for a message that is to be
+        sent later there is `api.send`.
 
         Raises:
             RefusedError: The service does not want it.
@@ -213,7 +214,7 @@ class ChatClient:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._gaps.run())
                 tasks.create_task(self._connect())
-        except* ClosedError as group:
+        except* Exception as group:  # noqa: BLE001 - the token function's too: whatever it is, the application is told
             end = group.exceptions[0]
         finally:
             self._mailbox.end(end)
@@ -244,8 +245,9 @@ class ChatClient:
 
     async def _stop(self) -> None:
         self._leaving = True
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await self._http.close()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])  # and nothing else: the caller may be cancelled too
+        finally:
+            await self._http.close()

@@ -13,7 +13,7 @@ class Connected:
 
     user_id: str
     conversations: Sequence[Conversation]
-    """All of them, as they stand."""
+    """The latest active ones, at most 200, as they stand; `api.conversations` has them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from dispatcher.client.api import ChatApi
 from dispatcher.client.errors import RefusedError, UnreachableError
@@ -14,6 +15,8 @@ from dispatcher.kernel.clock import pause
 
 BASE_SECONDS = 0.2
 CAP_SECONDS = 10.0
+_NOT_THEIRS: Final = {403, 404}
+"""How the service answers for what is no longer one of this user's conversations."""
 
 
 class Gaps:
@@ -63,16 +66,18 @@ class Gaps:
     async def _fill(self, conversation_id: int, track: Track) -> None:
         try:
             while track.missing and self._wanted.get(conversation_id) is track:
-                before = track.seq
+                before, known = track.seq, track.known
                 async for message in self._behind(conversation_id, track):
                     await self._mailbox.room()
                     if message.seq > track.seq:
                         track.passed(message)
                         self._mailbox.put(Arrived(message))
                 if track.seq == before:
-                    track.gone()
-        except RefusedError:  # no longer one of this user's conversations
-            track.gone()
+                    track.gone(known)
+        except RefusedError as error:
+            if error.status not in _NOT_THEIRS:  # a token that is over: another client goes on from here
+                raise
+            track.gone(track.known)
         if self._wanted.get(conversation_id) is track:
             del self._wanted[conversation_id]
             self.settle(conversation_id, track)

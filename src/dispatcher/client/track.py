@@ -52,9 +52,9 @@ class Track:
         """There is a message with this number."""
         self.known = max(self.known, seq)
 
-    def gone(self) -> None:
-        """What is missing is not there any longer, or not for this user: go on behind it."""
-        self.seq, self.id = self.known, 0
+    def gone(self, seq: int) -> None:
+        """What is missing up to this one is not there any longer, or not for this user: go on behind it."""
+        self.seq, self.id = seq, 0
 
     def fetched(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Of messages that were fetched, oldest first: those that may pass, one after the other."""

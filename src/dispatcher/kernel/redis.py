@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from dispatcher.kernel.cancellation import heeded
 from dispatcher.kernel.clock import elapsed
 from dispatcher.kernel.errors import StartupError
 
@@ -66,8 +67,9 @@ class BoundedRedis:
         if elapsed() < self._rest_until:
             return None
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                result = await run(self._redis)
+            with heeded():
+                async with asyncio.timeout(CALL_SECONDS):
+                    result = await run(self._redis)
         except ResponseError as error:  # at once, and about one command: no reason to leave Redis alone
             if elapsed() >= self._refused_until:
                 log.warning("redis_refused", error=str(error))

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from dispatcher.kernel.backoff import delay
+from dispatcher.kernel.cancellation import heeded
 from dispatcher.kernel.clock import elapsed, pause, wait_for
 
 log = structlog.get_logger()
@@ -125,7 +126,8 @@ class Channels:
         await self._redis.aclose()
 
     async def _listen(self, pubsub: PubSub) -> None:
-        await pubsub.subscribe(f"{self._prefix}{MARKER}")
+        with heeded():
+            await pubsub.subscribe(f"{self._prefix}{MARKER}")
         self._last = elapsed()
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read(pubsub))
@@ -141,14 +143,17 @@ class Channels:
             for names, command in ((more, pubsub.subscribe), (less, pubsub.unsubscribe)):
                 listed = [f"{self._prefix}{name}" for name in names]
                 for first in range(0, len(listed), CHUNK):
-                    await command(*listed[first : first + CHUNK])
+                    with heeded():
+                        await command(*listed[first : first + CHUNK])
             asked = (asked | more) - less
             if self.deaf:  # Redis answers in turn: this pong comes behind all that was subscribed to
-                await pubsub.ping()
+                with heeded():
+                    await pubsub.ping()
             if not await wait_for(self._changed, QUIET_SECONDS):
                 if elapsed() - self._last > DEAD_SECONDS:
                     raise TimeoutError("Redis does not answer")
-                await pubsub.ping()
+                with heeded():
+                    await pubsub.ping()
 
     async def _read(self, pubsub: PubSub) -> None:
         begin = len(self._prefix)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 
 from dispatcher.chat.happened import Marked
-from dispatcher.chat.live import snapshot
+from dispatcher.chat.live import codes, snapshot
 from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Following
 from dispatcher.chat.live.hub import Hub
@@ -79,3 +79,7 @@ class Checker:
             now = found.get(user_id, (0, 0, 0))
             if local is not None and local.memberships != now and now[0] <= snapshot.MAX_FOLLOWED:
                 self._following.look_again(user_id)
+        for user_id in await snapshot.removed(self._pool, [one for one in user_ids if one not in found]):
+            if (local := self._hub.users.get(user_id)) is not None:
+                for listener in local.listeners:
+                    listener.end(codes.NO_USER)

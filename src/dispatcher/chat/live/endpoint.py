@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 
-import structlog
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from dispatcher.chat.live import codes
 from dispatcher.chat.live.session import Answer, Session, SessionParts
 from dispatcher.kernel.clock import elapsed, pause
-from dispatcher.kernel.db import TROUBLE
-
-log = structlog.get_logger()
 
 PATHS = ("/ws", "/")
 ABORT = "dispatcher.abort"
@@ -56,12 +52,6 @@ class Endpoint:
         self._parts.door.sockets += 1
         try:
             await session.run(headers, self._answer)
-        except TROUBLE:  # the client is gone, mostly
-            pass
-        except Exception:
-            log.exception("chat_socket_failed")
-            session.close(codes.BUG)
-            raise
         finally:
             self._sessions.discard(session)
             self._parts.door.sockets -= 1

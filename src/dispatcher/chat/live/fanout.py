@@ -15,7 +15,7 @@ from dispatcher.chat.happened import Rearranged
 from dispatcher.chat.live import wire
 from dispatcher.chat.live.channels import of_group, of_presence, of_user
 from dispatcher.chat.live.hub import Concerned, Hub
-from dispatcher.chat.live.passing import Came
+from dispatcher.chat.live.passing import Came, Typed
 from dispatcher.chat.live.stream import Pair
 from dispatcher.chat.live.wire import Told
 from dispatcher.kernel.clock import pause
@@ -74,6 +74,7 @@ class FanOut:
             if not self._waiting:
                 self._filled.clear()
             if batch and not await self._publish(batch):
+                batch = [told for told in batch if not isinstance(told, Typed | Came)]  # old by then
                 room = MAX_WAITING - len(self._waiting)
                 self._waiting.extendleft(reversed(batch[max(0, len(batch) - room) :]))
                 self._filled.set()

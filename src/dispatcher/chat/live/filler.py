@@ -1,7 +1,7 @@
 """Filler: fetches from Postgres what streams miss, for all of them together, and what a socket that comes back misses."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
@@ -34,6 +34,10 @@ class Behind:
     def __init__(self, stream: Stream, *, seq: int, change: int, joined_seq: int) -> None:
         self.stream, self.change, self.joined_seq = stream, change, joined_seq
         self.seq = max(seq, joined_seq)
+
+    def is_over(self, user_id: str) -> bool:
+        """Whether the user has left meanwhile, or left and come again: what was sent before is not for them."""
+        return self.stream.followers.get(user_id) != self.joined_seq
 
 
 class Filler:
@@ -108,6 +112,8 @@ class Filler:
         for first in range(0, len(behind), AT_ONCE):
             fetched: list[Behind] = []
             for one in behind[first : first + AT_ONCE]:
+                if one.is_over(listener.user_id):
+                    continue
                 missing = max(one.stream.seq - one.seq, 0)
                 if missing > min(budget, MAX_SYNC):
                     _skip(listener, one)
@@ -140,22 +146,32 @@ async def _bring(
         hub.brought(stream, messages)
         if changes and len(changes) < MAX_SYNC:
             hub.brought_changes(stream, changes, up_to=changes[-1].change or 0)
+    if one.is_over(listener.user_id):
+        return
     if (messages and messages[0].seq > asked + 1) or len(changes) == MAX_SYNC:
         _skip(listener, one)
         return
     last = max(one.seq, messages[-1].seq if messages else 0)
     last_change = max(one.change, (changes[-1].change or 0) if changes else 0)
+    for frame in _frames(listener.user_id, one, messages, changes):
+        await listener.room()
+        if one.is_over(listener.user_id):
+            return
+        listener.frame(frame)
+    listener.let_go(id_, seq=last, change=last_change)
+
+
+def _frames(
+    user_id: str, one: Behind, messages: Sequence[ChatMessage], changes: Sequence[ChatMessage]
+) -> Iterator[str]:
+    stream = one.stream
     for message in messages:
         if message.seq > one.seq:
-            await listener.room()
             marks = None if stream.pair is None else stream.marks.get(message.sender_id)
-            mine = message.sender_id == listener.user_id
-            listener.frame(frames.message(message, mine=mine, marks=marks))
+            yield frames.message(message, mine=message.sender_id == user_id, marks=marks)
     for message in changes:  # of the messages above all is said already
         if one.joined_seq < message.seq <= one.seq and (message.change or 0) > one.change:
-            await listener.room()
-            listener.frame(frames.changed(message, mine=message.sender_id == listener.user_id))
-    listener.let_go(id_, seq=last, change=last_change)
+            yield frames.changed(message, mine=message.sender_id == user_id)
 
 
 def _skip(listener: Listener, one: Behind) -> None:

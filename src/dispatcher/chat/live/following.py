@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dispatcher.chat.live import frames, snapshot
+from dispatcher.chat.live import codes, frames, snapshot
 from dispatcher.chat.live.channels import Channels, of_group, of_user
 from dispatcher.chat.live.filler import Behind, Filler
 from dispatcher.chat.live.hub import Hub, Local
@@ -100,17 +100,19 @@ class Following:
                     await pause(RETRY_SECONDS)
 
     async def _look(self, user_id: str, local: Local) -> Sequence[Standing]:
-        """The user's conversations; the hub has them follow exactly these from now on."""
-        groups = await snapshot.groups_of(self._pool, user_id)
-        names = [of_group(one) for one in groups if one not in local.following]
-        self._channels.keep(names)
-        try:
-            await self._channels.heard([of_user(user_id), *names])
-            standings = await snapshot.standings(self._pool, user_id)
-            self._reconcile(user_id, local, standings)
-        finally:
-            self._channels.release(names)
-        return standings
+        """The user's conversations; the hub has them follow exactly these from now on, if they are still there."""
+        async with local.looking:
+            groups = await snapshot.groups_of(self._pool, user_id)
+            names = [of_group(one) for one in groups if one not in local.following]
+            self._channels.keep(names)
+            try:
+                await self._channels.heard([of_user(user_id), *names])
+                standings = await snapshot.standings(self._pool, user_id)
+                if self._hub.users.get(user_id) is local:
+                    self._reconcile(user_id, local, standings)
+            finally:
+                self._channels.release(names)
+            return standings
 
     def _reconcile(self, user_id: str, local: Local, standings: Sequence[Standing]) -> None:
         there = {one.seat.conversation_id: one for one in standings}
@@ -141,7 +143,7 @@ class Following:
             await self._filler.catch_up(self._hub, listener, [begins])
         except TROUBLE as error:
             log.warning("chat_sockets_dropped", error=str(error) or type(error).__name__)
-            listener.lose()
+            listener.end(codes.UNAVAILABLE)
 
     def _leave(self, user_id: str, local: Local) -> None:
         local.holders -= 1

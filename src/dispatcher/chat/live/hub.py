@@ -4,6 +4,7 @@ Everything here happens at once, on the event loop, from memory. Where something
 and others fetch it from Postgres.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
@@ -30,6 +31,17 @@ class Local:
     """Their fingerprint, as last read."""
     holders: int = 0
     """Sockets, those that are just coming included."""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Their conversations are looked at by one at a time: an older look must not undo what a newer one has found."""
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """A user of whom some sockets here want to know whether they are there."""
+
+    listeners: set[Listener] = field(default_factory=set)
+    said: bool | None = None
+    """What they were told last."""
 
 
 class Hub:
@@ -53,8 +65,8 @@ class Hub:
         """
         self.users: dict[str, Local] = {}
         self.streams: dict[int, Stream] = {}
-        self.watchers: dict[str, set[Listener]] = {}
-        """Who wants to know whether a user is there."""
+        self.watchers: dict[str, Watched] = {}
+        """Of each user that is watched, by whom."""
         self._missing, self._joined = missing, joined
         self._began, self._ended = began, ended
 
@@ -71,10 +83,8 @@ class Hub:
                 self._rearranged(told, concerned)
             case Typed():
                 self._typed(told)
-            case Came(user_id, online):
-                frame = frames.presence([(user_id, online)])
-                for listener in self.watchers.get(user_id, ()):
-                    listener.passing(("presence", user_id), frame)
+            case Came():
+                self._came(told)
             case _:
                 assert_never(told)
 
@@ -90,6 +100,8 @@ class Hub:
         """They no longer are; a stream that nobody here follows ends."""
         if (local := self.users.get(user_id)) is not None:
             local.following.discard(conversation_id)
+            for listener in local.listeners:
+                listener.forget(conversation_id)
         if (stream := self.streams.get(conversation_id)) is not None:
             stream.followers.pop(user_id, None)
             if not stream.followers:
@@ -196,6 +208,15 @@ class Hub:
                 listener.frame(frame)
             if user_id in about and told.what in {"left", "closed"}:
                 self.unfollow(user_id, id_)
+
+    def _came(self, told: Came) -> None:
+        watched = self.watchers.get(told.user_id)
+        if watched is None:
+            return
+        watched.said = told.online
+        frame = frames.presence([(told.user_id, told.online)])
+        for listener in watched.listeners:
+            listener.passing(("presence", told.user_id), frame)
 
     def _typed(self, told: Typed) -> None:
         stream = self.streams.get(told.conversation_id)

@@ -1,10 +1,12 @@
 """Listener: one socket as the hub sees it, with what waits for it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dispatcher.chat.live import codes
+from dispatcher.chat.live.codes import Code
 from dispatcher.chat.live.outbox import Outbox
 
 MAX_HELD = 4096
@@ -21,7 +23,17 @@ class _Held:
 class Listener:
     """Where to put what one socket is to be told."""
 
-    __slots__ = ("_drained", "_held", "_held_count", "_wake", "full", "lost", "outbox", "start", "user_id")
+    __slots__ = (
+        "_drained",
+        "_held",
+        "_held_count",
+        "_wake",
+        "ending",
+        "outbox",
+        "start",
+        "user_id",
+        "watching",
+    )
 
     def __init__(
         self,
@@ -34,13 +46,15 @@ class Listener:
 
         Args:
             user_id: Whose.
-            wake: Called whenever something waits, or there is no room for it: then `full` is set.
+            wake: Called whenever something waits, or the socket is to be closed: then `ending` is set.
             start: Lets something go on, no longer than the socket.
         """
         self.user_id, self._wake, self.start = user_id, wake, start
         self.outbox = Outbox()
-        self.full = False
-        self.lost = False
+        self.ending: Code | None = None
+        """Why the socket is to be closed."""
+        self.watching: Sequence[str] = ()
+        """Users of whom it hears whether they are there."""
         self._held: dict[int, _Held] | None = None
         self._held_count = 0
         self._drained: asyncio.Event | None = None
@@ -61,7 +75,7 @@ class Listener:
     def frame(self, frame: str) -> None:
         """A frame that must arrive."""
         if not self.outbox.put(frame):
-            self.full = True
+            self.end(codes.SLOW)
         self._wake()
 
     def of_stream(self, conversation_id: int, frame: str, *, number: int, is_change: bool) -> None:
@@ -73,13 +87,12 @@ class Listener:
         held.frames.append((is_change, number, frame))
         self._held_count += 1
         if self._held_count > MAX_HELD:
-            self.full = True
-            self._wake()
+            self.end(codes.SLOW)
 
     def receipt(self, conversation_id: int, user_id: str, marks: tuple[int, int]) -> None:
         """How far a member has received and read."""
         if not self.outbox.receipt(conversation_id, user_id, marks):
-            self.full = True
+            self.end(codes.SLOW)
         self._wake()
 
     def passing(self, key: Hashable, frame: str) -> None:
@@ -87,9 +100,9 @@ class Listener:
         self.outbox.passing(key, frame)
         self._wake()
 
-    def lose(self) -> None:
-        """Something in front could not be fetched: the socket is to be closed, and comes back."""
-        self.lost = True
+    def end(self, why: Code) -> None:
+        """The socket is to be closed."""
+        self.ending = self.ending or why
         self._wake()
 
     def hold(self, conversation_id: int) -> None:
@@ -97,6 +110,11 @@ class Listener:
         if self._held is None:
             self._held = {}
         self._held.setdefault(conversation_id, _Held([]))
+
+    def forget(self, conversation_id: int) -> None:
+        """The user is no longer in the conversation: what was held of it is not for them."""
+        if self._held and (held := self._held.pop(conversation_id, None)) is not None:
+            self._held_count -= len(held.frames)
 
     def let_go(self, conversation_id: int, *, seq: int, change: int) -> None:
         """The socket has the conversation up to these: what was passed on behind them follows."""

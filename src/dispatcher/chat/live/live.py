@@ -95,6 +95,7 @@ class Live:
         """
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._channels.close)
+            stack.push_async_callback(self._presence.withdraw)
             for name, run in (
                 ("chat channels", self._channels.run),
                 ("chat fan-out", self._fanout.run),

@@ -48,11 +48,9 @@ class Outlet:
         """Whose outbox; set before the first `wake`."""
 
     def wake(self) -> None:
-        """Something waits in the outbox, or had no room there."""
-        if self.listener.full:
-            self.close(codes.SLOW)
-        elif self.listener.lost:
-            self.close(codes.UNAVAILABLE)
+        """Something waits in the outbox, or the socket is to be closed."""
+        if self.listener.ending is not None:
+            self.close(self.listener.ending)
         elif not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush_now)

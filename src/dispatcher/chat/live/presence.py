@@ -6,12 +6,13 @@ is there when they are here.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from redis.asyncio import Redis
 
 from dispatcher.chat.live.channels import Channels, of_presence
 from dispatcher.chat.live.fanout import FanOut
-from dispatcher.chat.live.hub import Hub
+from dispatcher.chat.live.hub import Hub, Watched
 from dispatcher.chat.live.listener import Listener
 from dispatcher.chat.live.passing import Came
 from dispatcher.kernel.clock import elapsed, unix_seconds, wait_for
@@ -22,6 +23,8 @@ LIFE_SECONDS = 60
 REFRESH_SECONDS = 20.0
 GRACE_SECONDS = 3.0
 """A user whose last socket is gone may be back at once."""
+WITHDRAW_SECONDS = 1.0
+"""How long an end waits for Redis to forget those who were here; then their lifetime ends them."""
 AT_ONCE = 500
 
 
@@ -33,8 +36,7 @@ class Presence:
     ) -> None:
         self._redis, self._hub, self._channels, self._fanout = redis, hub, channels, fanout
         self._replica = replica
-        self._said: dict[str, bool] = {}
-        """Of each user that is watched here, what was said last."""
+        self._coming: set[str] = set()
         self._here: set[str] = set()
         """Users of whom Redis has been told that they are here."""
         self._leaving: dict[str, float] = {}
@@ -42,7 +44,9 @@ class Presence:
 
     def changed(self, user_id: str) -> None:
         """A first socket of the user has come, or the last has gone."""
-        if user_id not in self._hub.users:
+        if user_id in self._hub.users:
+            self._coming.add(user_id)
+        else:
             self._leaving[user_id] = elapsed() + GRACE_SECONDS
         self._changed.set()
 
@@ -54,24 +58,30 @@ class Presence:
         peers = {user_id for pair in pairs if pair is not None for user_id in pair}
         watched = sorted(set(user_ids) & peers)
         self._channels.keep([of_presence(one) for one in watched])
+        listener.watching = watched
         for one in watched:
-            self._hub.watchers.setdefault(one, set()).add(listener)
+            self._hub.watchers.setdefault(one, Watched()).listeners.add(listener)
         await self._channels.heard([of_presence(one) for one in watched])
         states = await self._look(watched)
-        self._said.update(states)
+        for user_id, online in states:
+            self._hub.watchers[user_id].said = online
         return states
 
     def unwatch(self, listener: Listener) -> None:
         """The socket no longer hears of anybody."""
-        watched = (
-            [one for one, by in self._hub.watchers.items() if listener in by] if self._hub.watchers else []
-        )
-        for one in watched:
-            self._hub.watchers[one].discard(listener)
-            if not self._hub.watchers[one]:
+        for one in listener.watching:
+            watched = self._hub.watchers[one]
+            watched.listeners.discard(listener)
+            if not watched.listeners:
                 del self._hub.watchers[one]
-                self._said.pop(one, None)
-        self._channels.release([of_presence(one) for one in watched])
+        self._channels.release([of_presence(one) for one in listener.watching])
+        listener.watching = ()
+
+    async def withdraw(self) -> None:
+        """The replica goes, and nobody is here. Nobody is told: they come back elsewhere, most likely at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                await self._remove(list(self._here))
 
     async def run(self) -> None:
         """Tell Redis, and the watchers, forever."""
@@ -80,24 +90,25 @@ class Presence:
             soon = 0.5 if self._leaving else REFRESH_SECONDS
             await wait_for(self._changed, soon)
             self._changed.clear()
-            await self._come(set(self._hub.users) - self._here)
+            await self._come()
             now = elapsed()
             await self._go([one for one, at in self._leaving.items() if at <= now])
             if now - refreshed >= REFRESH_SECONDS:
                 refreshed = now
                 await self._refresh(self._here)
                 for user_id, online in await self._look(list(self._hub.watchers)):
-                    if self._said.get(user_id) is not online:
-                        self._said[user_id] = online
+                    watched = self._hub.watchers.get(user_id)
+                    if watched is not None and watched.said is not online:
                         self._hub.happened(Came(user_id, online))
 
-    async def _come(self, user_ids: set[str]) -> None:
-        if not user_ids:
+    async def _come(self) -> None:
+        coming, self._coming = self._coming, set()
+        came = (coming & self._hub.users.keys()) - self._here
+        if not came:
             return
-        await self._refresh(user_ids)
-        self._here |= user_ids
-        for user_id in user_ids:
-            self._said[user_id] = True
+        self._here |= came
+        await self._refresh(came)
+        for user_id in came:
             self._fanout.tell(Came(user_id, online=True))
 
     async def _go(self, user_ids: Sequence[str]) -> None:
@@ -107,18 +118,22 @@ class Presence:
         if not gone:
             return
         self._here.difference_update(gone)
-
-        async def remove(redis: "Redis") -> None:
-            async with redis.pipeline(transaction=False) as pipeline:
-                for one in gone:
-                    pipeline.zrem(self._key(one), self._replica)
-                await pipeline.execute()
-
-        await self._redis.call(remove)
+        await self._remove(gone)
         for user_id, online in await self._look(gone):
             if not online:
-                self._said.pop(user_id, None)
                 self._fanout.tell(Came(user_id, online=False))
+
+    async def _remove(self, user_ids: Sequence[str]) -> None:
+        for first in range(0, len(user_ids), AT_ONCE):
+            some = user_ids[first : first + AT_ONCE]
+
+            async def remove(redis: "Redis", some: Sequence[str] = some) -> None:
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for one in some:
+                        pipeline.zrem(self._key(one), self._replica)
+                    await pipeline.execute()
+
+            await self._redis.call(remove)
 
     async def _refresh(self, user_ids: Iterable[str]) -> None:
         listed, until = list(user_ids), unix_seconds() + LIFE_SECONDS

@@ -6,7 +6,6 @@ A frame with an `id` is answered with a frame of that `id`: the result, or an `e
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,6 +18,7 @@ from pydantic import (
 from dispatcher.chat.fields import ClientId, Content, ConversationId, UserId
 from dispatcher.kernel.errors import InvalidRequestError
 from dispatcher.kernel.web import in_words
+from dispatcher.messages.query import Moment
 
 MAX_FRAME_BYTES = 64 * 1024
 MAX_POSITIONS = 1000
@@ -58,7 +58,7 @@ class Send(_Frame):
     receiver_id: UserId | None = None
     content: Content
     client_id: ClientId | None = None
-    timestamp: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    timestamp: Annotated[Moment, Field(strict=False)] | None = None
     """When it was written."""
 
     @model_validator(mode="after")
@@ -137,3 +137,11 @@ def parse(text: str) -> Frame:
         raise InvalidRequestError(in_words(first["loc"] or ["frame"], first["msg"])) from None
     except ValueError:  # a lone surrogate, an integer without end
         raise InvalidRequestError("frame: is not JSON that can be read") from None
+
+
+def id_of(text: str) -> int | None:
+    """The `id` of what is no frame, so that whoever sent it knows which one."""
+    try:
+        return _Frame.model_validate_json(text, extra="ignore").id
+    except ValueError:
+        return None

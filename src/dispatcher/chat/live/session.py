@@ -18,7 +18,7 @@ from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.listener import Listener
 from dispatcher.chat.live.outlet import Outlet
 from dispatcher.chat.live.presence import Presence
-from dispatcher.chat.live.protocol import Frame, Hello, Refresh, parse
+from dispatcher.chat.live.protocol import Frame, Hello, Refresh, id_of, parse
 from dispatcher.kernel.bucket import Bucket
 from dispatcher.kernel.clock import elapsed, pause, utc_now
 from dispatcher.kernel.db import TROUBLE, Pool
@@ -31,6 +31,7 @@ FRAMES_PER_SECOND = 100.0
 FRAMES_AT_ONCE = 500
 """A client that sends faster is read more slowly; it notices nothing else."""
 MAX_BAD_FRAMES = 20
+"""One after the other; then it is no client of ours."""
 HELLO_LISTED = 200
 """Conversations that a hello lists; GET /api/v1/conversations has them all."""
 
@@ -86,6 +87,10 @@ class Session:
             self.listener = Listener(admitted.user_id, wake=self.outlet.wake, start=self.start)
             self.outlet.listener = self.listener
             await self._attached(hello, admitted, answer)
+        except OSError:  # the client is gone
+            pass
+        except Exception as error:  # noqa: BLE001 - a bug of ours, whatever it is: the client is to come back
+            self._failed(error)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -99,10 +104,10 @@ class Session:
         self.outlet.close(code)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Let it go on beside reading, no longer than the socket."""
+        """Let it go on beside reading, no longer than the socket; which ends when it fails: it has a hole then."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
 
     @property
@@ -200,19 +205,29 @@ class Session:
                 continue
             if (seconds := bucket.take(elapsed())) > 0:
                 await pause(seconds)
-            id_ = None
+            id_, text = None, message.get("text") or ""
             try:
-                frame = parse(message.get("text") or "")
+                frame = parse(text)
                 id_ = frame.id
                 await answer(self, frame)
+                bad = 0
             except DispatcherError as error:
-                self.listener.frame(frames.error(id_, error))
+                self.listener.frame(frames.error(id_ if id_ is not None else id_of(text), error))
                 bad += isinstance(error, InvalidRequestError)
                 if bad > MAX_BAD_FRAMES:
                     self.close(codes.BAD_FRAME)
             except TROUBLE:
                 unavailable = UnavailableError("Postgres does not answer at the moment; send it again")
                 self.listener.frame(frames.error(id_, unavailable))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("chat_socket_failed", exc_info=error)
+        self.close(codes.BUG)
 
     def _expire(self, admitted: Admitted) -> None:
         if self._expiry is not None:

@@ -51,6 +51,7 @@ MEMBERSHIPS = """
 SELECT user_id, count(*) AS count, sum(conversation_id)::text AS ids, sum(joined_seq)::text AS joined
 FROM members WHERE user_id = ANY($1) AND left_seq IS NULL GROUP BY user_id
 """
+REMOVED = "SELECT id FROM users WHERE id = ANY($1) AND deleted_at IS NOT NULL"
 USER = "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND deleted_at IS NULL)"
 
 
@@ -74,6 +75,11 @@ async def is_user(pool: Pool, user_id: str) -> bool:
     """Whether there is such a user."""
     there: bool = await pool.fetchval(USER, user_id)
     return there
+
+
+async def removed(pool: Pool, user_ids: Iterable[str]) -> Sequence[str]:
+    """Which of these are users no longer."""
+    return [row["id"] for row in await pool.fetch(REMOVED, list(user_ids))]
 
 
 async def groups_of(pool: Pool, user_id: str) -> list[int]:
