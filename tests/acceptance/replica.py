@@ -183,7 +183,10 @@ class Replica:
         return await self._client.delete(path, **options)
 
     async def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.get("/health")).json()
+        """All of it, as the operator sees it."""
+        key = self.environment.get("APP_API_KEY")
+        headers = {"X-API-Key": key} if key else {}
+        answer: dict[str, Any] = (await self.get("/health", headers=headers)).json()
         return answer
 
     def log(self) -> list[dict[str, Any]]:
