@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from tests.acceptance.picture import Picture, Seen
 from tests.acceptance.replica import eventually
@@ -47,6 +47,9 @@ STEPS = st.one_of(
     st.tuples(st.just("join"), st.just(2), st.just(0), VIA),
     st.tuples(st.just("leave"), st.just(2), st.just(0), VIA),
 )
+
+BACK_UNTOLD = [("come", 2, 0, 0), ("come", 5, 0, 0), ("leave", 2, 0, 0), ("join", 2, 0, LOST)]
+"""They have left and come back to where they were, and only the first was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +282,9 @@ def test_snapshot_and_what_is_pushed_are_a_fresh_snapshot(db_url: str, redis_url
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],
+            phases=[Phase.explicit, Phase.generate],
         )
+        @example(BACK_UNTOLD)
         @given(st.lists(STEPS, min_size=10, max_size=60))
         def examples(steps: list[tuple[str, int, int, int]]) -> None:
             runner.run(run(steps))

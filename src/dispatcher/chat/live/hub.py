@@ -59,7 +59,7 @@ class Hub:
 
         Args:
             missing: When a stream has a hole.
-            joined: When a user seems to have a conversation that they do not follow.
+            joined: When a user may have a conversation that they do not follow.
             began: When a stream is followed here for the first time.
             ended: When nobody here follows it any longer.
         """
@@ -208,6 +208,7 @@ class Hub:
                 listener.frame(frame)
             if user_id in about and told.what in {"left", "closed"}:
                 self.unfollow(user_id, id_)
+                self._joined(user_id)  # they may be back already, and nobody may have said so
 
     def _came(self, told: Came) -> None:
         watched = self.watchers.get(told.user_id)
