@@ -19,6 +19,7 @@ from tests.integration.rows import LANE, PACE
 from dispatcher.delivery import schedule
 from dispatcher.embedded.servers import RunningServers
 from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.columns import column
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.messages.cancel import MOVE
 from dispatcher.messages.claim import CLAIM
@@ -174,11 +175,11 @@ async def test_results_are_settled_by_the_ids_they_are_for(full: Pool, mode: str
         ids = [row["id"] for row in rows[:LIMIT]]
         now = utc_now()
 
-        def each(value: object) -> list[object]:
-            return [value] * LIMIT
+        def each(value: object) -> str:
+            return column([value] * LIMIT)
 
         arguments = [
-            *(ids, each(lease), each("sent"), each(now), each("r"), each("NULL"), each("0 s")),
+            *(column(ids), each(lease), each("sent"), each(now), each("r"), each(None), each(0)),
             *(each(1), each(now), each(5), each("delivered"), each(202), each("ok"), "replica"),
         ]
         found = await read(connection, SETTLE, arguments, mode)

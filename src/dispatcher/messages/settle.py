@@ -5,25 +5,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from dispatcher.kernel.columns import column, rows_of
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.leave import LEAVING, MOVED
 from dispatcher.messages.retention import on_its_day
 from dispatcher.messages.state import State
 
+_RESULT = rows_of(
+    id="bigint",
+    lease_id="uuid",
+    state="text",
+    sent_at="timestamptz",
+    receipt_id="text",
+    error="text",
+    retry_seconds="float8",
+    tick_no="bigint",
+    started_at="timestamptz",
+    duration_ms="integer",
+    outcome="text",
+    status="smallint",
+    excerpt="text",
+)
 SETTLE = f"""
-WITH result AS (
-    SELECT * FROM unnest(
-        $1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::interval[],
-        $8::bigint[], $9::timestamptz[], $10::integer[], $11::text[], $12::smallint[], $13::text[]
-    ) AS r (
-        id, lease_id, state, sent_at, receipt_id, error, retry_in,
-        tick_no, started_at, duration_ms, outcome, status, excerpt
-    )
-), leaving AS (
+WITH result AS ({_RESULT}), leaving AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
-    RETURNING {LEAVING}, coalesce(now() + r.retry_in, m.deliver_at) AS deliver_at,
+    RETURNING {LEAVING}, coalesce(now() + make_interval(secs => r.retry_seconds), m.deliver_at) AS deliver_at,
               r.error, r.tick_no, r.started_at, r.duration_ms, r.outcome, r.status, r.excerpt
 ), {MOVED}
 INSERT INTO attempts (message_id, number, tick_no, replica, started_at, duration_ms,
@@ -63,19 +71,19 @@ async def settle(pool: Pool, results: Sequence[Settlement], *, replica: str) -> 
     An id that is missing from the answer had lost its lease: nothing of it was changed or recorded.
     """
     arguments = (
-        [r.message_id for r in results],
-        [r.lease_id for r in results],
-        [r.state for r in results],
-        [r.sent_at for r in results],
-        [r.receipt_id for r in results],
-        [r.error for r in results],
-        [r.retry_in for r in results],
-        [r.tick_no for r in results],
-        [r.started_at for r in results],
-        [r.duration_ms for r in results],
-        [r.outcome for r in results],
-        [r.status for r in results],
-        [r.excerpt for r in results],
+        column([r.message_id for r in results]),
+        column([r.lease_id for r in results]),
+        column([r.state for r in results]),
+        column([r.sent_at for r in results]),
+        column([r.receipt_id for r in results]),
+        column([r.error for r in results]),
+        column([None if r.retry_in is None else r.retry_in.total_seconds() for r in results]),
+        column([r.tick_no for r in results]),
+        column([r.started_at for r in results]),
+        column([r.duration_ms for r in results]),
+        column([r.outcome for r in results]),
+        column([r.status for r in results]),
+        column([r.excerpt for r in results]),
         replica,
     )
     rows = await on_its_day(pool, lambda: pool.fetch(SETTLE, *arguments))
