@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -69,7 +70,10 @@ class Pump:
         self._parts = parts
         self._tick = tick
         self._correlation_id = f"{tick.lane}-{tick.no}-{uuid4().hex[:8]}"
-        self._ready: asyncio.Queue[_Ready | None] = asyncio.Queue()
+        self._ready: deque[_Ready] = deque()
+        self._arrived = asyncio.Event()
+        """Something is ready, or nothing more will be."""
+        self._all_claimed = False
         self._wanted = asyncio.Event()
         self._refill_below = 0
         self._stopping = False
@@ -135,8 +139,8 @@ class Pump:
             # Whatever it is, it must not end the attempts under way: nobody would know whether they arrived.
             log.exception("claim_broke", lane=self._tick.lane)
         finally:
-            for _ in range(workers):
-                self._ready.put_nowait(None)
+            self._all_claimed = True
+            self._arrived.set()
 
     async def _claim_batch(self, limit: int, snapshot: Snapshot[LiveConfig]) -> Sequence[ClaimedMessage]:
         parts = self._parts
@@ -152,24 +156,22 @@ class Pump:
         self._counts.claimed += len(claimed)
         if claimed:
             batch = _Batch(terms, parts.channels.borrow(snapshot.value, terms), len(claimed))
-            for message in claimed:
-                self._ready.put_nowait((message, batch))
+            self._ready.extend((message, batch) for message in claimed)
+            self._arrived.set()
         return claimed
 
     async def _worked_off(self, *, below: int) -> None:
         """Wait until no more than `below` claimed messages are left to begin."""
         self._refill_below = below
-        if self._ready.qsize() > below:
+        if len(self._ready) > below:
             self._wanted.clear()
             await self._wanted.wait()
 
     async def _send(self) -> None:
-        queue = self._ready
-        # Waiting for what is there already would cost a coroutine a message.
-        while (ready := await queue.get() if queue.empty() else queue.get_nowait()) is not None:
-            if queue.qsize() <= self._refill_below:
+        while self._ready or await self._more():
+            ready = message, batch = self._ready.popleft()
+            if len(self._ready) <= self._refill_below:
                 self._wanted.set()
-            message, batch = ready
             try:
                 if self._must_release(ready):
                     await self._release(ready)
@@ -185,6 +187,13 @@ class Pump:
         batch.unfinished -= 1
         if not batch.unfinished:
             await self._parts.channels.give_back(batch.borrowed)
+
+    async def _more(self) -> bool:
+        """Wait until something is ready; False when nothing more will be."""
+        while not self._ready and not self._all_claimed:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return bool(self._ready)
 
     def _must_release(self, ready: _Ready) -> bool:
         """Whether to give it back: we are stopping, or an attempt's result might come too late for its lease."""
@@ -215,13 +224,10 @@ class Pump:
     async def _release(self, first: _Ready) -> None:
         """Give this one back, and in the same statement all that wait behind it for the same reason."""
         others: list[_Ready] = []
-        for _ in range(self._ready.qsize()):
-            ready = self._ready.get_nowait()
-            if ready is not None and self._must_release(ready):
-                others.append(ready)
-            else:
-                self._ready.put_nowait(ready)
-        if self._ready.qsize() <= self._refill_below:
+        for _ in range(len(self._ready)):
+            ready = self._ready.popleft()
+            (others if self._must_release(ready) else self._ready).append(ready)
+        if len(self._ready) <= self._refill_below:
             self._wanted.set()
         try:
             await give_back(self._parts.pool, [message for message, _ in (first, *others)])

@@ -144,15 +144,6 @@ async def claim(
     ended = elapsed()
     frontier.searched(search, reached, now=ended, seconds=ended - began)
     return [
-        ClaimedMessage(
-            row["id"],
-            row["recipient_phone"],
-            row["content"],
-            row["attempt_count"],
-            row["deliver_at"],
-            lease,
-            row["attempts_before"],
-            reserve,
-        )
-        for row in rows
+        ClaimedMessage(id_, recipient, content, attempt, deliver_at, lease, attempts_before, reserve)
+        for id_, recipient, content, attempt, attempts_before, _, deliver_at in rows
     ]
