@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from dispatcher.delivery.pace import Pace
-from dispatcher.kernel.clock import elapsed, pause, utc_now
+from dispatcher.kernel.clock import elapsed, pause, unix_time
 from dispatcher.kernel.db import Pool
 from dispatcher.messages.claim import ClaimedMessage
 from dispatcher.messages.settle import Settlement
@@ -58,7 +58,7 @@ async def states(pool: Pool) -> dict[str, int]:
 
 def result(message: ClaimedMessage, state: State = State.SENT, **fields: object) -> Settlement:
     """The settlement of an attempt that has just ended."""
-    now = utc_now()
+    now = unix_time()
     values: dict[str, object] = {
         "message_id": message.id,
         "lease_id": message.lease.lease_id,

@@ -17,7 +17,7 @@ from dispatcher.delivery.lane import Terms
 from dispatcher.delivery.pace import Probing, Schedule, Tick
 from dispatcher.delivery.state import scheduler_model
 from dispatcher.delivery.target import TargetWatch
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import unix_time
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background
 from dispatcher.lanes import webhook_terms
@@ -85,7 +85,7 @@ async def test_a_run_of_failures_pauses_the_lane_and_an_answered_probe_ends_it(
     assert not await hears(watch, probe, DOWN)
     assert (await row(pool)).probes == 2
 
-    assert not await hears(watch, await due_tick(pool), Delivered(utc_now(), status=202))
+    assert not await hears(watch, await due_tick(pool), Delivered(unix_time(), status=202))
     seen = await schedule.look(pool, LANE)
     assert (seen.schedule.probes, scheduler_model(seen).target_paused) == (0, False)
     assert seen.due_in <= 0.1

@@ -12,7 +12,7 @@ import sys
 import tty
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
 from threading import Thread
@@ -326,11 +326,12 @@ async def test_what_is_printed_late_says_so_in_the_line_and_in_the_record() -> N
         got = await asyncio.to_thread(read_what_is_there, reader)
         [outcome] = await waiting
     assert isinstance(outcome, Delivered)
-    assert outcome.at >= freed
+    at = datetime.fromtimestamp(outcome.at, UTC)
+    assert at >= freed
     got += await asyncio.to_thread(read_what_is_there, reader)
     os.close(writer)
     os.close(reader)
-    assert got.strip() == plain_line(envelope, outcome.at).strip()
+    assert got.strip() == plain_line(envelope, at).strip()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])

@@ -19,7 +19,7 @@ from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticker import Ticker
 from dispatcher.delivery.tuner import Tuner
-from dispatcher.kernel.clock import utc_now, wait_for
+from dispatcher.kernel.clock import unix_time, wait_for
 from dispatcher.kernel.db import Pool
 from dispatcher.kernel.lifecycle import background, draining
 from dispatcher.kernel.live import Live, Origin, Snapshot
@@ -45,7 +45,7 @@ class KeepingChannel:
         async with asyncio.timeout(seconds):
             await self.gate.wait()
         return self.outcomes.get(
-            envelope.content, Delivered(utc_now(), receipt_id=f"r-{envelope.message_id}")
+            envelope.content, Delivered(unix_time(), receipt_id=f"r-{envelope.message_id}")
         )
 
     async def close(self) -> None:

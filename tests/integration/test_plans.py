@@ -18,7 +18,7 @@ from tests.integration.rows import LANE, PACE
 
 from dispatcher.delivery import schedule
 from dispatcher.embedded.servers import RunningServers
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import unix_time
 from dispatcher.kernel.columns import column
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.messages.cancel import MOVE
@@ -173,7 +173,7 @@ async def test_results_are_settled_by_the_ids_they_are_for(full: Pool, mode: str
             lease,
         )
         ids = [row["id"] for row in rows[:LIMIT]]
-        now = utc_now()
+        now = unix_time()
 
         def each(value: object) -> str:
             return column([value] * LIMIT)

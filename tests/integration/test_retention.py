@@ -236,7 +236,7 @@ async def test_a_row_that_the_table_refuses_is_not_taken_for_a_missing_day(pool:
 async def test_a_sender_whose_clock_is_years_wrong_settles(pool: Pool, years: int) -> None:
     (message,) = await claimed(pool, 1)
     wrong = utc_now() + timedelta(days=365 * years)
-    told = result(message, sent_at=wrong, started_at=wrong)
+    told = result(message, sent_at=wrong.timestamp(), started_at=wrong.timestamp())
     assert await settle(pool, [told], replica="r") == {message.id}
     row = await pool.fetchrow("SELECT *, now() - sent_at AS ago FROM messages")
     assert row is not None

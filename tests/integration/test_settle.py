@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from tests.integration.rows import LANE, PACE, put, result, states
 
 from dispatcher.delivery import schedule
@@ -31,7 +32,7 @@ async def test_each_end_of_an_attempt(pool: Pool) -> None:
     rows = {row["id"]: row for row in await pool.fetch("SELECT *, deliver_at - now() AS wait FROM messages")}
     row = rows[sent.id]
     assert (row["state"], row["sent_status"], row["receipt_id"]) == ("sent", True, f"r-{sent.id}")
-    assert row["sent_at"] == results[0].sent_at
+    assert row["sent_at"].timestamp() == pytest.approx(results[0].sent_at, rel=0, abs=1e-6)
     row = rows[again.id]
     assert (row["state"], row["sent_status"], row["last_error"]) == ("pending", False, "busy")
     assert timedelta(seconds=55) < row["wait"] <= timedelta(seconds=60)

@@ -51,7 +51,7 @@ class KeepingConsole:
             return self.fails_with * len(envelopes)
         at = self._clock.now()
         self.printed += [(envelope, at) for envelope in envelopes]
-        return [Delivered(at) for _ in envelopes]
+        return [Delivered(at.timestamp()) for _ in envelopes]
 
     def give_up(self) -> None:
         self.gave_up.set()

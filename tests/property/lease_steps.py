@@ -11,7 +11,7 @@ from tests.property.lease_model import Claimer, Kept, LeaseModel
 
 from dispatcher.delivery import pace, schedule
 from dispatcher.delivery.pace import Pace
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import unix_time, utc_now
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.messages.claim import ClaimedMessage, claim
 from dispatcher.messages.frontier import Frontier, Search
@@ -125,7 +125,7 @@ class Leases:
             told = result(
                 message,
                 state,
-                sent_at=utc_now() - sent_ago if state is State.SENT else None,
+                sent_at=unix_time() - sent_ago.total_seconds() if state is State.SENT else None,
                 retry_in=retry_in if state is State.PENDING else None,
             )
             if any(told.message_id == other.message_id for other in results):

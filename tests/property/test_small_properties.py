@@ -73,20 +73,20 @@ def test_no_attempt_comes_sooner_than_the_schedule_or_the_capped_wish(
 @given(st.integers(0, 10**19) | st.integers(0, ABSURD_SECONDS + 5), MOMENTS)
 def test_a_wish_in_seconds_is_those_seconds(seconds: int, at: datetime) -> None:
     meant = 0 < seconds <= ABSURD_SECONDS
-    assert retry_after_seconds(str(seconds), at) == (seconds if meant else None)
+    assert retry_after_seconds(str(seconds), at.timestamp()) == (seconds if meant else None)
 
 
 @given(DATES, st.floats(-100, 2 * ABSURD_SECONDS), st.sampled_from(DATE_FORMS))
 def test_a_wish_as_a_date_is_the_time_until_then(at: datetime, seconds: float, form: str) -> None:
     moment = (at + timedelta(seconds=seconds)).replace(microsecond=0)
-    left = (moment - at).total_seconds()
+    left = moment.timestamp() - at.timestamp()
     meant = 0 < left <= ABSURD_SECONDS
-    assert retry_after_seconds(moment.strftime(form), at) == (left if meant else None)
+    assert retry_after_seconds(moment.strftime(form), at.timestamp()) == (left if meant else None)
 
 
 @given(st.text(max_size=80) | st.from_regex(r"[-+A-Za-z0-9 ,:.]{0,70}", fullmatch=True), MOMENTS)
 def test_any_wish_is_some_seconds_ahead_or_none(value: str, at: datetime) -> None:
-    seconds = retry_after_seconds(value, at)
+    seconds = retry_after_seconds(value, at.timestamp())
     assert seconds is None or 0 < seconds <= ABSURD_SECONDS
 
 

@@ -15,7 +15,7 @@ from dispatcher.delivery.pace import Tick
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = Tick("webhook", 7, NOW, 2, timedelta(seconds=1), waiting=1, dropped=0, grid_no=3)
 DOWN = Retry("connection refused", target_failed=True)
-SENT = Delivered(NOW, status=202)
+SENT = Delivered(NOW.timestamp(), status=202)
 BUSY = Retry("429", status=429)
 LIMIT = 3
 

@@ -16,7 +16,7 @@ from dispatcher.messages.state import State
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = UUID("12345678-1234-5678-1234-567812345678")
-TIMING = Timing(NOW, 0.0126, 41)
+TIMING = Timing(NOW.timestamp(), 0.0126, 41)
 TERMS = Terms(
     pace=Pace(2, timedelta(seconds=120), 100, auto_sending=True, blocked=None),
     target="here",
@@ -37,17 +37,17 @@ def claimed(attempt: int) -> ClaimedMessage:
 
 
 def test_delivered_is_sent_with_its_receipt() -> None:
-    outcome = Delivered(NOW, status=202, receipt_id="r-1", excerpt="ok")
+    outcome = Delivered(NOW.timestamp() + 1, status=202, receipt_id="r-1", excerpt="ok")
     result = conclude(claimed(1), outcome, TIMING, TERMS, jitter=lambda: 0.0)
     assert (result.state, result.outcome, result.sent_at, result.receipt_id) == (
         State.SENT,
         "delivered",
-        NOW,
+        NOW.timestamp() + 1,
         "r-1",
     )
     assert (result.message_id, result.lease_id, result.number, result.tick_no) == (7, LEASE, 1, 41)
     assert (result.status, result.excerpt, result.error, result.retry_in) == (202, "ok", None, None)
-    assert (result.started_at, result.duration_ms) == (NOW, 13)
+    assert (result.started_at, result.duration_ms) == (NOW.timestamp(), 13)
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 5), (2, 10)])

@@ -108,7 +108,7 @@ class ConsoleChannel:
                 outcomes[place + number] = unknown
                 outcomes[place + number] = await self._end_line(memoryview(line)[taken:], at)
                 return number + 1
-            outcomes[place + number] = Delivered(at=at)
+            outcomes[place + number] = Delivered(at.timestamp())
             taken -= len(line)
         return len(lines)
 
@@ -134,4 +134,4 @@ class ConsoleChannel:
             rest = rest[taken:]
             if rest:
                 await pause(0 if taken else NO_SPIN_SECONDS)
-        return Delivered(at=at)
+        return Delivered(at.timestamp())

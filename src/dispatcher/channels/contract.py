@@ -30,8 +30,8 @@ class Envelope:
 class Delivered:
     """The receiver took the message."""
 
-    at: datetime
-    """When the receiver's answer arrived (wall clock, UTC)."""
+    at: float
+    """When the receiver's answer arrived: wall clock, in seconds since 1970."""
     status: int | None = None
     """The receiver's status code, where the channel has one."""
     receipt_id: str | None = None

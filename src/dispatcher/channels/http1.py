@@ -8,13 +8,12 @@ import asyncio
 import select
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from dispatcher.kernel.clock import utc_now
+from dispatcher.kernel.clock import unix_time
 
 MAX_BODY_BYTES = 64 * 1_024
 MAX_HEAD_BYTES = 64 * 1_024
@@ -48,8 +47,8 @@ class Answer:
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    at: datetime
-    """When the last of its headers had come."""
+    at: float
+    """When the last of its headers had come, in seconds since 1970."""
     body: bytes = b""
     """At most 64 KiB of it, as far as it came: what goes wrong in a body changes nothing about the answer."""
 
@@ -221,7 +220,7 @@ class Connection(asyncio.Protocol):
         ):
             raise HeadersTooLargeError
         else:
-            self._answer = Answer(status, self._headers, utc_now())
+            self._answer = Answer(status, self._headers, unix_time())
 
     def on_body(self, data: bytes) -> None:
         if self._answer is not None and self._answer.status in _WITHOUT_BODY:

@@ -11,8 +11,8 @@ _DELAY = re.compile(r"[0-9]{1,18}")
 _MAX_DATE = 64
 
 
-def retry_after_seconds(value: str | None, at: datetime) -> float | None:
-    """Seconds from `at`, the moment of the answer, that the header's value asks for.
+def retry_after_seconds(value: str | None, at: float) -> float | None:
+    """Seconds from `at`, the moment of the answer in seconds since 1970, that the header's value asks for.
 
     None when it asks for nothing that can be heeded: it is neither a number of seconds nor a date, the date has
     passed, or it is more than a year away.
@@ -24,7 +24,7 @@ def retry_after_seconds(value: str | None, at: datetime) -> float | None:
         moment = _moment(text)
         if moment is None:
             return None
-        seconds = (moment - at).total_seconds()
+        seconds = moment.timestamp() - at
     return seconds if 0 < seconds <= ABSURD_SECONDS else None
 
 

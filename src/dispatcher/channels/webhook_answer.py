@@ -60,7 +60,7 @@ def outcome_of(answer: Answer, url: Url, *, prefix: str = "") -> Outcome:
     """What the answer to a request to `url` means; `prefix` is how the names of the channel's live keys begin."""
     status, excerpt = answer.status, excerpt_of(answer.body)
     if status in SUCCESS:
-        return Delivered(at=answer.at, status=status, receipt_id=receipt_id_of(answer.body), excerpt=excerpt)
+        return Delivered(answer.at, status, receipt_id_of(answer.body), excerpt)
     wish = retry_after_seconds(answer.header(b"retry-after"), answer.at)
     if status in REDIRECTION:
         error = _redirect_text(status, answer.header(b"location"), url, prefix)

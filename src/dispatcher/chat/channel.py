@@ -43,4 +43,4 @@ class ConversationChannel:
             return Retry(str(error) or "no answer in time", maybe_delivered=True)
         except DispatcherError as error:
             return Rejected(error.detail)
-        return Delivered(message.sent_at, receipt_id=f"{new.conversation_id}/{message.id}")
+        return Delivered(message.sent_at.timestamp(), receipt_id=f"{new.conversation_id}/{message.id}")

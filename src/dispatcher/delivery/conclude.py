@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import assert_never
 
 from dispatcher.channels.contract import Delivered, Outcome, Rejected, Retry
@@ -17,7 +17,8 @@ from dispatcher.messages.state import State
 class Timing:
     """When an attempt began and how long it took."""
 
-    started_at: datetime
+    started_at: float
+    """In seconds since 1970."""
     seconds: float
     tick_no: int | None
 

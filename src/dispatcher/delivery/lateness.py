@@ -17,9 +17,9 @@ class Lateness:
         self._late = 0
         self._most = timedelta(0)
 
-    def printed(self, due: datetime, at: datetime) -> None:
-        """A message that was due then went out now."""
-        late = at - due
+    def printed(self, due: datetime, at: float) -> None:
+        """A message that was due then went out at this time, in seconds since 1970."""
+        late = timedelta(seconds=at - due.timestamp())
         if late >= LATE:
             if not self._late:
                 log.warning("lane_is_late", lane=self._lane, seconds=round(late.total_seconds(), 3))

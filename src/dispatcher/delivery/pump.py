@@ -19,7 +19,7 @@ from dispatcher.delivery.pace import Tick
 from dispatcher.delivery.settler import Settler
 from dispatcher.delivery.target import TargetWatch
 from dispatcher.delivery.ticks import TickCounts
-from dispatcher.kernel.clock import elapsed, utc_now
+from dispatcher.kernel.clock import elapsed, unix_time
 from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.live import Live, Snapshot
 from dispatcher.live_config.model import LiveConfig
@@ -206,7 +206,7 @@ class Pump:
         envelope = Envelope(
             message.id, message.recipient, message.content, message.attempt, self._correlation_id
         )
-        started_at, began = utc_now(), perf_counter()
+        started_at, began = unix_time(), perf_counter()
         outcome = await batch.borrowed.channel.deliver(envelope, seconds=terms.attempt_seconds)
         if self._parts.target.heard(outcome, self._tick, terms):
             self.stop()

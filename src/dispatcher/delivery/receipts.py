@@ -2,7 +2,7 @@
 
 | key | holds | lifetime |
 |---|---|---|
-| `dispatcher:{database}:receipts:{lease}` | list of batches, each JSON: `[message id, "messageId", "sentAt"]` for each that was sent | an hour after its last write |
+| `dispatcher:{database}:receipts:{lease}` | list of batches, each JSON: `[message id, "messageId", sent at]` for each that was sent, in seconds since 1970 | an hour after its last write |
 | `dispatcher:{database}:scheduler:{lane}` | JSON, the schedule's state | twice the interval, at least a minute |
 
 A receipt is evidence for the lease it was earned under and for no other: ids begin anew when a database is made
@@ -16,7 +16,7 @@ tenth of a field each. They are read only when a lease has run out.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
@@ -36,7 +36,7 @@ def _key(redis: BoundedRedis, lease_id: UUID) -> str:
 
 async def keep(redis: BoundedRedis, results: Iterable[Settlement]) -> None:
     """Remember what was sent, as far as Redis takes it; written before Postgres, in case we die in between."""
-    batches: dict[UUID, list[tuple[int, str | None, datetime | None]]] = defaultdict(list)
+    batches: dict[UUID, list[tuple[int, str | None, float | None]]] = defaultdict(list)
     for result in results:
         if result.state is State.SENT:
             batches[result.lease_id].append((result.message_id, result.receipt_id, result.sent_at))
@@ -88,11 +88,9 @@ def _receipts(batches: object) -> Iterator[tuple[int, Receipt]]:
             continue
         for entry in entries if isinstance(entries, list) else ():
             match entry:
-                case [int(message_id), str() | None as receipt_id, str(text)]:
-                    with suppress(ValueError):
-                        sent_at = datetime.fromisoformat(text)
-                        if sent_at.tzinfo is not None:
-                            yield message_id, Receipt(sent_at, receipt_id)
+                case [int(message_id), str() | None as receipt_id, float(sent_at)]:
+                    with suppress(ValueError, OverflowError, OSError):
+                        yield message_id, Receipt(datetime.fromtimestamp(sent_at, UTC), receipt_id)
 
 
 async def publish_state(

