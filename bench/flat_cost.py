@@ -30,7 +30,7 @@ from dispatcher.delivery.pace import Pace
 from dispatcher.embedded.servers import embedded_servers
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.kernel.migrate import migrate
-from dispatcher.messages.claim import CLAIM
+from dispatcher.messages.claim import CLAIM, claim_arguments
 from dispatcher.messages.frontier import Frontier
 
 LANE = "webhook"
@@ -105,15 +105,11 @@ async def fill(pool: Pool, size: Size, progress: Progress) -> None:
 
 async def claim_cost(pool: Pool) -> Cost:
     """One claim, planned and executed as the service does it, and undone."""
-    search = Frontier().search(0.0)
-    times, moments = zip(*search.beyond, strict=True)
-    arguments = (LANE, LIMIT, uuid4(), timedelta(seconds=30), -1, -1, [int(p) for p in search.order])
+    arguments = claim_arguments(LANE, Frontier().search(0.0), limit=LIMIT, lease_id=uuid4(), lease_seconds=30)
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        explained = await connection.fetchval(
-            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIM}", *arguments, list(times), list(moments)
-        )
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIM}", *arguments)
         await transaction.rollback()
     plan = json.loads(explained)[0]
     assert plan["Plan"]["Actual Rows"] == LIMIT

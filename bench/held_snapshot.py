@@ -64,9 +64,9 @@ async def held(db_url: str) -> AsyncIterator[None]:
 async def rates(arrived: Arrivals, seconds: float) -> list[float]:
     """Messages per second of each step of this time."""
     found = []
-    for _ in range(round(seconds / STEP_SECONDS)):
+    for _ in range(max(1, round(seconds / STEP_SECONDS))):
         before, began = await arrived.since(), time.perf_counter()
-        await asyncio.sleep(STEP_SECONDS)
+        await asyncio.sleep(min(STEP_SECONDS, seconds))
         found.append((await arrived.since() - before) / (time.perf_counter() - began))
     return found
 

@@ -81,7 +81,7 @@ async def load(
     port: int, path: str, body: bytes, *, content_type: str, count: int, connections: int, keys: bool
 ) -> float:
     """Requests per second, `connections` in flight at any time."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     run = Load(head, body, count, keys=keys)
     began = time.perf_counter()
     for _ in range(min(connections, count)):

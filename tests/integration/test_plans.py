@@ -22,9 +22,9 @@ from dispatcher.kernel.clock import unix_time
 from dispatcher.kernel.columns import column
 from dispatcher.kernel.db import Pool, connected_pool
 from dispatcher.messages.cancel import MOVE
-from dispatcher.messages.claim import CLAIM
+from dispatcher.messages.claim import CLAIM, claim_arguments
 from dispatcher.messages.cursor import Cursor
-from dispatcher.messages.frontier import HEAD
+from dispatcher.messages.frontier import HEAD, Frontier
 from dispatcher.messages.listing import list_query
 from dispatcher.messages.look import ATTEMPTS, LOOK
 from dispatcher.messages.matching import Filter, matching
@@ -109,20 +109,16 @@ async def nearly_empty(servers: RunningServers, template: str) -> AsyncIterator[
         yield pool
 
 
-def claim_arguments(limit: int) -> list[object]:
-    beyond = [(HEAD[0].isoformat(), HEAD[1])] * 3
-    return [
-        *(LANE, limit, uuid4(), timedelta(seconds=30), -1, -1, [0, 1, 2]),
-        *([at for at, _ in beyond], [id_ for _, id_ in beyond], timedelta(0), False),
-    ]
+def arguments(limit: int) -> tuple[object, ...]:
+    return claim_arguments(LANE, Frontier().search(0.0), limit=limit, lease_id=uuid4(), lease_seconds=30)
 
 
 async def claim_read(pool: Pool, mode: str) -> Read:
     await pool.execute(FORGET)
     async with pool.acquire() as connection:
         # the first one fills the caches of the catalogue
-        await read(connection, CLAIM, claim_arguments(LIMIT), mode)
-        return await read(connection, CLAIM, claim_arguments(LIMIT), mode)
+        await read(connection, CLAIM, arguments(LIMIT), mode)
+        return await read(connection, CLAIM, arguments(LIMIT), mode)
 
 
 def judge_claim(found: Read) -> None:
@@ -154,7 +150,7 @@ async def test_a_look_ahead_reads_a_row_of_each_priority(full: Pool, mode: str) 
 async def test_the_claims_test_fails_without_its_index(full: Pool) -> None:
     async with full.acquire() as connection, rolled_back(connection):
         await connection.execute("DROP INDEX messages_pending_due")
-        found = await read(connection, CLAIM, claim_arguments(LIMIT), MODES[0])
+        found = await read(connection, CLAIM, arguments(LIMIT), MODES[0])
     with pytest.raises(AssertionError):
         judge_claim(found)
     assert found.rows > 100 * LIMIT

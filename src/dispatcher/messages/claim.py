@@ -122,21 +122,20 @@ async def claim(
     # measured from before the statement is sent, so that our lease never outlasts the one in Postgres
     began = elapsed()
     lease = Lease(uuid4(), began + lease_seconds)
-    known = (origin.epoch, origin.revision) if origin else (-1, -1)
     frontier = frontier or Frontier()
     search = search or frontier.search(began)
     rows = await pool.fetch(
         CLAIM,
-        lane,
-        limit,
-        lease.lease_id,
-        timedelta(seconds=lease_seconds),
-        *known,
-        [int(priority) for priority in search.order],
-        [position[0] for position in search.beyond],
-        [position[1] for position in search.beyond],
-        timedelta(seconds=ahead_seconds),
-        reserve,
+        *claim_arguments(
+            lane,
+            search,
+            limit=limit,
+            lease_id=lease.lease_id,
+            lease_seconds=lease_seconds,
+            origin=origin,
+            ahead_seconds=ahead_seconds,
+            reserve=reserve,
+        ),
     )
     rank = {priority: place for place, priority in enumerate(search.order)}
     rows.sort(key=lambda row: (rank[row["priority"]], row["deliver_at"], row["id"]))
@@ -147,3 +146,30 @@ async def claim(
         ClaimedMessage(id_, recipient, content, attempt, deliver_at, lease, attempts_before, reserve)
         for id_, recipient, content, attempt, attempts_before, _, deliver_at in rows
     ]
+
+
+def claim_arguments(
+    lane: str,
+    search: Search,
+    *,
+    limit: int,
+    lease_id: UUID,
+    lease_seconds: float,
+    origin: Origin | None = None,
+    ahead_seconds: float = 0.0,
+    reserve: bool = False,
+) -> tuple[object, ...]:
+    """The arguments of CLAIM; as for `claim`."""
+    known = (origin.epoch, origin.revision) if origin else (-1, -1)
+    return (
+        lane,
+        limit,
+        lease_id,
+        timedelta(seconds=lease_seconds),
+        *known,
+        [int(priority) for priority in search.order],
+        [at for at, _ in search.beyond],
+        [id_ for _, id_ in search.beyond],
+        timedelta(seconds=ahead_seconds),
+        reserve,
+    )
