@@ -4,20 +4,30 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urljoin
+from urllib.parse import urlsplit
 
-import httpx2
+_QUESTION = b"GET /count HTTP/1.1\r\n\r\n"
+LOOK_SECONDS = 0.02
 
 
 class Arrivals:
-    """Counts what arrives at one receiver from now on."""
+    """Counts what arrives at one receiver from now on.
 
-    def __init__(self, client: httpx2.AsyncClient, url: str) -> None:
-        self._client, self._url, self._before = client, urljoin(url, "/count"), 0
+    It asks fifty times a second, so over a bare connection: an HTTP client took 3 % of a core from what is measured.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._before = 0
+        self._turn = asyncio.Lock()
 
     async def since(self) -> int:
         """POSTs since the last `restart`."""
-        return int((await self._client.get(self._url)).text) - self._before
+        async with self._turn:
+            self._writer.write(_QUESTION)
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            body = await self._reader.readexactly(int(head.rpartition(b":")[2]))
+        return int(body) - self._before
 
     async def restart(self) -> None:
         self._before += await self.since()
@@ -32,18 +42,21 @@ class Arrivals:
         while (arrived := await self.since()) < count:
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"{arrived} of {count} messages have arrived after {seconds:.0f} s")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 @asynccontextmanager
 async def arrivals(url: str) -> AsyncIterator[Arrivals]:
-    """The arrivals at the receiver at `url`, once it answers."""
-    async with httpx2.AsyncClient() as client:
-        while True:
-            try:
-                await client.get(urljoin(url, "/count"))
-            except httpx2.TransportError:
-                await asyncio.sleep(0.02)
-            else:
-                break
-        yield Arrivals(client, url)
+    """The arrivals at the receiver at `url`, once it takes connections."""
+    address = urlsplit(url)
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            break
+    try:
+        yield Arrivals(reader, writer)
+    finally:
+        writer.close()
