@@ -56,6 +56,8 @@ class _Batch:
 
     terms: Terms
     borrowed: BorrowedChannel
+    begin_by: float
+    """On the clock of `kernel.clock.elapsed`: an attempt that begins later might have its result after its lease."""
     unfinished: int
     """Messages that still need the channel."""
 
@@ -155,7 +157,8 @@ class Pump:
         )
         self._counts.claimed += len(claimed)
         if claimed:
-            batch = _Batch(terms, parts.channels.borrow(snapshot.value, terms), len(claimed))
+            begin_by = claimed[0].lease.ends - terms.attempt_seconds - SETTLE_SECONDS
+            batch = _Batch(terms, parts.channels.borrow(snapshot.value, terms), begin_by, len(claimed))
             self._ready.extend((message, batch) for message in claimed)
             self._arrived.set()
         return claimed
@@ -169,12 +172,12 @@ class Pump:
 
     async def _send(self) -> None:
         while self._ready or await self._more():
-            ready = message, batch = self._ready.popleft()
+            message, batch = self._ready.popleft()
             if len(self._ready) <= self._refill_below:
                 self._wanted.set()
             try:
-                if self._must_release(ready):
-                    await self._release(ready)
+                if self._must_release(batch):
+                    await self._release(message)
                 else:
                     await self._attempt(message, batch)
             except Exception:
@@ -195,11 +198,9 @@ class Pump:
             await self._arrived.wait()
         return bool(self._ready)
 
-    def _must_release(self, ready: _Ready) -> bool:
-        """Whether to give it back: we are stopping, or an attempt's result might come too late for its lease."""
-        message, batch = ready
-        result_by = elapsed() + batch.terms.attempt_seconds + SETTLE_SECONDS
-        return self._stopping or result_by > message.lease.ends
+    def _must_release(self, batch: _Batch) -> bool:
+        """Whether to give its messages back: we are stopping, or it is too late to begin."""
+        return self._stopping or elapsed() > batch.begin_by
 
     async def _attempt(self, message: ClaimedMessage, batch: _Batch) -> None:
         terms = batch.terms
@@ -221,16 +222,16 @@ class Pump:
         else:
             self._say_failed(message, outcome, result)
 
-    async def _release(self, first: _Ready) -> None:
+    async def _release(self, first: ClaimedMessage) -> None:
         """Give this one back, and in the same statement all that wait behind it for the same reason."""
         others: list[_Ready] = []
         for _ in range(len(self._ready)):
             ready = self._ready.popleft()
-            (others if self._must_release(ready) else self._ready).append(ready)
+            (others if self._must_release(ready[1]) else self._ready).append(ready)
         if len(self._ready) <= self._refill_below:
             self._wanted.set()
         try:
-            await give_back(self._parts.pool, [message for message, _ in (first, *others)])
+            await give_back(self._parts.pool, [first, *(message for message, _ in others)])
         finally:
             for _, batch in others:
                 await self._finished(batch)
