@@ -49,14 +49,13 @@ class Arrivals:
 async def arrivals(url: str) -> AsyncIterator[Arrivals]:
     """The arrivals at the receiver at `url`, once it takes connections."""
     address = urlsplit(url)
-    while True:
+    connected = None
+    while connected is None:
         try:
-            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            connected = await asyncio.open_connection(address.hostname, address.port)
         except ConnectionRefusedError:
             await asyncio.sleep(LOOK_SECONDS)
-        else:
-            break
     try:
-        yield Arrivals(reader, writer)
+        yield Arrivals(*connected)
     finally:
-        writer.close()
+        connected[1].close()

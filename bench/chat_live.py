@@ -6,7 +6,6 @@ Everything shares this machine: two replicas, Postgres, Redis and all the client
 import argparse
 import asyncio
 import gc
-import os
 import statistics
 import struct
 import subprocess
@@ -26,8 +25,8 @@ import uvloop
 from rich.console import Console
 
 from bench.figure import cpu
-from bench.machine import free_port, machine
-from dispatcher.embedded.servers import Addresses, embedded_servers, shell_lines
+from bench.machine import environment, free_port, machine
+from dispatcher.embedded.servers import Addresses, embedded_servers
 from dispatcher.kernel.migrate import migrate
 
 AT_ONCE = 50
@@ -124,14 +123,11 @@ class Client(asyncio.Protocol):
 async def replica(addresses: Addresses, folder: Path) -> AsyncIterator[tuple[int, psutil.Process]]:
     """A replica that is ready: its port and its process."""
     port = free_port()
-    environment = dict(
-        os.environ, APP_PORT=str(port), APP_DATA_DIR=str(folder), LOG_ENV="production", LOG_LEVEL="warning"
+    settings = environment(
+        addresses, APP_PORT=str(port), APP_DATA_DIR=str(folder), LOG_ENV="production", LOG_LEVEL="warning"
     )
-    for line in shell_lines(addresses):
-        name, _, value = line.removeprefix("export ").partition("=")
-        environment[name] = value.strip("'")
     with folder.with_suffix(".log").open("w") as log:
-        process = subprocess.Popen([f"{sys.prefix}/bin/dispatcher", "serve"], env=environment, stderr=log)
+        process = subprocess.Popen([f"{sys.prefix}/bin/dispatcher", "serve"], env=settings, stderr=log)
     try:
         async with httpx2.AsyncClient() as client:
             while True:

@@ -6,7 +6,6 @@ written to a file), and the load generator in a process of its own.
 
 import argparse
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
@@ -26,8 +25,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.load import CONNECTIONS
-from bench.machine import free_port, machine
-from dispatcher.embedded.servers import embedded_servers, shell_lines
+from bench.machine import environment, free_port, machine
+from dispatcher.embedded.servers import embedded_servers
 
 BULK = 10_000
 
@@ -73,10 +72,10 @@ def written(folder: Path, rows: int) -> Bodies:
     return bodies
 
 
-async def printed(*command: str, environment: dict[str, str] | None = None) -> str:
+async def printed(*command: str, settings: dict[str, str] | None = None) -> str:
     """What a command prints; an error when it fails."""
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
@@ -89,13 +88,13 @@ async def load(port: int, path: str, body: Path, *options: str) -> float:
 
 
 @asynccontextmanager
-async def service(environment: dict[str, str], folder: Path) -> AsyncIterator[tuple[int, int]]:
+async def service(settings: dict[str, str], folder: Path) -> AsyncIterator[tuple[int, int]]:
     """The service in a process of its own; its port, and the empty application's."""
     ports = free_port(), free_port()
     with (folder / "service.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.ingest_service", *map(str, ports)],
-            env=environment,
+            env=settings,
             stderr=log,
         )
     try:
@@ -118,14 +117,14 @@ async def measure(
     figures: Figures,
     ports: tuple[int, int],
     bodies: Bodies,
-    environment: dict[str, str],
+    settings: dict[str, str],
     *,
     count: int,
     rows: int,
 ) -> None:
     """One round of everything, in turn."""
     port, empty_port = ports
-    connection = await asyncpg.connect(environment["APP_DB_URL"])
+    connection = await asyncpg.connect(settings["APP_DB_URL"])
     try:
         await connection.execute("TRUNCATE messages, idempotency_keys")
         figures.empty.append(await load(empty_port, "/", bodies.single, "--count", str(count)))
@@ -141,7 +140,7 @@ async def measure(
         await connection.execute("TRUNCATE messages, idempotency_keys")
         began = time.perf_counter()
         said = await printed(
-            f"{sys.prefix}/bin/dispatcher", "send", "--file", str(bodies.csv), environment=environment
+            f"{sys.prefix}/bin/dispatcher", "send", "--file", str(bodies.csv), settings=settings
         )
         figures.file.append(rows / (time.perf_counter() - began))
         assert said == f"Inserted {rows:,} messages.\n", said
@@ -159,19 +158,16 @@ async def main(count: int, rows: int, rounds: int) -> None:
         folder = Path(name)
         bodies = written(folder, rows)
         async with embedded_servers(folder, postgres=True, redis=True, etcd=True) as addresses:
-            environment = dict(
-                os.environ,
+            settings = environment(
+                addresses,
                 APP_DATA_DIR=str(folder / "replica"),
                 LOG_ENV="production",
                 LOG_DIR=str(folder / "logs"),
             )
-            for line in shell_lines(addresses):
-                key, _, value = line.removeprefix("export ").partition("=")
-                environment[key] = value.strip("'")
-            async with service(environment, folder) as ports:
+            async with service(settings, folder) as ports:
                 with Progress(console=console, transient=True) as progress:
                     for _ in progress.track(range(rounds), description="Measuring ..."):
-                        await measure(figures, ports, bodies, environment, count=count, rows=rows)
+                        await measure(figures, ports, bodies, settings, count=count, rows=rows)
     title = f"{count:,} requests of one, 20 of {BULK:,}, a file of {rows:,}; {rounds} rounds"
     table = Table("", "messages/s (median)", "least", "most", "beside an empty route", title=title)
     for row, values in (

@@ -5,6 +5,8 @@ import platform
 import socket
 from importlib.metadata import version
 
+from dispatcher.embedded.servers import Addresses, shell_lines
+
 
 def machine() -> str:
     """One line that names machine and versions, for a figure to be worth anything."""
@@ -19,3 +21,12 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def environment(addresses: Addresses, **settings: str) -> dict[str, str]:
+    """The environment of a service under measurement: on these servers, and nothing that is set here for another one."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith(("APP_", "LOG_"))}
+    for line in shell_lines(addresses):
+        name, _, value = line.removeprefix("export ").partition("=")
+        found[name] = value.strip("'")
+    return found | settings

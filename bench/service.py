@@ -1,7 +1,6 @@
 """Dispatcher itself under measurement: one replica with all its features on, in a process of its own."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ import psutil
 
 from bench.arrivals import Arrivals
 from bench.figure import Figure, cpu, figure
-from bench.machine import free_port
-from dispatcher.embedded.servers import Addresses, shell_lines
+from bench.machine import environment, free_port
+from dispatcher.embedded.servers import Addresses
 from dispatcher.kernel.etcd import connected
 from dispatcher.kernel.migrate import migrate
 
@@ -72,19 +71,16 @@ async def service(
         for key, value in values.items():
             await etcd.put(f"/app/config/{key}".encode(), value.encode())
     port = free_port()
-    environment = dict(
-        os.environ,
+    settings = environment(
+        addresses,
         APP_PORT=str(port),
         APP_DATA_DIR=str(folder / "replica"),
         LOG_ENV="production",
         LOG_DIR=str(folder / "logs"),
     )
-    for line in shell_lines(addresses):
-        name, _, value = line.removeprefix("export ").partition("=")
-        environment[name] = value.strip("'")
     with (folder / "replica.log").open("w") as log:
         process = subprocess.Popen(
-            [f"{sys.prefix}/bin/dispatcher", "serve"], env=environment, stdout=stdout, stderr=log
+            [f"{sys.prefix}/bin/dispatcher", "serve"], env=settings, stdout=stdout, stderr=log
         )
     replica = Replica(f"http://127.0.0.1:{port}", addresses.db_url, psutil.Process(process.pid))
     try:

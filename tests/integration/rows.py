@@ -65,7 +65,7 @@ def result(message: ClaimedMessage, state: State = State.SENT, **fields: object)
         "state": state,
         "number": message.attempt,
         "tick_no": 1,
-        "started_at": now,
+        "started_at": now - 0.005,
         "duration_ms": 5,
         "outcome": OUTCOMES[state],
         "sent_at": now if state is State.SENT else None,

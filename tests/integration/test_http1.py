@@ -21,7 +21,7 @@ from tests.hostile_receiver import Behaviour, HostileReceiver, hostile_receiver
 
 from dispatcher.channels import http1
 from dispatcher.channels.contract import Delivered, Envelope, Outcome, Retry
-from dispatcher.channels.http1 import Answer, Connection
+from dispatcher.channels.http1 import Answer, Burst, Connection
 from dispatcher.channels.http_pool import HttpPool
 from dispatcher.channels.webhook import Target, WebhookChannel
 from dispatcher.kernel.clock import elapsed, wait_for
@@ -290,14 +290,15 @@ ANSWERS = st.tuples(HEADS, st.lists(HEADERS, max_size=3).map(b"".join), BODIES, 
 
 async def read_in_pieces(pieces: list[bytes]) -> tuple[object, ...]:
     """What a connection makes of an answer that comes like this, after which the receiver closes."""
-    loop = asyncio.get_running_loop()
+    loop, burst = asyncio.get_running_loop(), Burst()
     ours, peer = socket.socketpair()
     gone = asyncio.Event()
     _, connection = await loop.create_connection(
-        lambda: Connection(loop, lambda _: None, lambda _: gone.set()), sock=ours
+        lambda: Connection(loop, burst, lambda _: None, lambda _: gone.set()), sock=ours
     )
     with peer:
         coming = connection.ask(b"x", loop.time() + 60)
+        burst.send()
         for piece in pieces:
             connection.data_received(piece)
         could_rest = connection.rest()
@@ -308,6 +309,59 @@ async def read_in_pieces(pieces: list[bytes]) -> tuple[object, ...]:
     finally:
         assert await wait_for(gone, 5)
     return answer.status, answer.headers, answer.body, could_rest
+
+
+@contextlib.asynccontextmanager
+async def connected(burst: Burst) -> AsyncIterator[tuple[Connection, socket.socket]]:
+    """A connection, and its other end, which does not block."""
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+    _, connection = await loop.create_connection(
+        lambda: Connection(loop, burst, lambda _: None, lambda _: gone.set()), sock=ours
+    )
+    with peer:
+        yield connection, peer
+        connection.abort()
+        assert await wait_for(gone, 5)
+
+
+async def test_the_requests_of_one_turn_go_out_together() -> None:
+    burst, until = Burst(), asyncio.get_running_loop().time() + 60
+    async with connected(burst) as (one, peer_of_one), connected(burst) as (other, peer_of_other):
+        for connection in (one, other):
+            connection.ask(b"x", until)
+        for peer in (peer_of_one, peer_of_other):
+            with pytest.raises(BlockingIOError):
+                peer.recv(1)
+        sent = [one.sent]
+        burst.send()
+        sent.append(one.sent)
+        assert sent == [False, True]
+        assert [peer.recv(2) for peer in (peer_of_one, peer_of_other)] == [b"x", b"x"]
+
+
+async def test_a_connection_that_ends_before_the_burst_sends_nothing() -> None:
+    burst = Burst()
+    async with connected(burst) as (connection, peer):
+        coming = connection.ask(b"x", asyncio.get_running_loop().time() + 60)
+        connection.abort()
+        burst.send()
+        with pytest.raises(http1.ClosedEarlyError):
+            await coming
+        assert not connection.sent
+        assert await asyncio.get_running_loop().sock_recv(peer, 2) == b""
+
+
+async def test_what_comes_before_the_request_is_sent_is_not_its_answer() -> None:
+    burst = Burst()
+    async with connected(burst) as (connection, peer):
+        coming = connection.ask(b"x", asyncio.get_running_loop().time() + 60)
+        connection.data_received(EMPTY)
+        burst.send()
+        with pytest.raises(http1.ClosedEarlyError):
+            await coming
+        assert await asyncio.get_running_loop().sock_recv(peer, 2) == b""
 
 
 @given(ANSWERS, st.lists(st.integers(0, 400), max_size=12))

@@ -47,6 +47,7 @@ async def test_each_end_of_an_attempt(pool: Pool) -> None:
     ]
     assert (attempts[0]["replica"], attempts[0]["response_excerpt"]) == ("r", "ok")
     assert (attempts[1]["error"], attempts[1]["duration_ms"]) == ("busy", 5)
+    assert attempts[0]["started_at"].timestamp() == pytest.approx(results[0].started_at, rel=0, abs=1e-6)
 
 
 async def test_a_lost_lease_settles_and_records_nothing(pool: Pool) -> None:

@@ -60,23 +60,48 @@ class Answer:
         return None
 
 
+class Burst:
+    """The requests of one turn of the event loop: they go out together at its end.
+
+    A write wakes whoever reads at the other end. A receiver on the same machine that is woken for each request has
+    answered it and gone to sleep again before the next is there, and both pay for that.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Connection] = []
+
+    def add(self, connection: "Connection", loop: asyncio.AbstractEventLoop) -> None:
+        """Have the connection send its request when this turn is over."""
+        if not self._waiting:
+            loop.call_soon(self.send)
+        self._waiting.append(connection)
+
+    def send(self) -> None:
+        """Send what waits, at once."""
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.send()
+
+
 class Connection(asyncio.Protocol):
     """A connection that carries one exchange after the other."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        burst: Burst,
         made: Callable[["Connection"], None],
         gone: Callable[["Connection"], None],
     ) -> None:
         """`made` is told when the connection can be used, `gone` when one that was made is over."""
-        self._loop, self._made, self._gone = loop, made, gone
+        self._loop, self._burst, self._made, self._gone = loop, burst, made, gone
         self._transport: asyncio.Transport | None = None
         """None also from the moment on that no request can go out any more."""
         self._waiter: asyncio.Future[Answer] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._until = self._fires_at = 0.0
         self._poll = select.poll()
+        self._request = b""
         self._parser = HttpResponseParser(self)
         # What real receivers send, and what cannot hurt the reader of a single answer.
         self._parser.set_dangerous_leniencies(
@@ -89,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def ask(self, request: bytes, deadline: float) -> asyncio.Future[Answer]:
-        """Send a request. Its answer comes by `deadline` on the loop's clock, with as much of its body as has come.
+        """Send a request with the burst. Its answer comes by `deadline` on the loop's clock, with as much of its body as has come.
 
         The future fails with an OSError (TimeoutError, ClosedEarlyError, …) or an HttpParserError where the headers did not
         come. Only one request at a time; whoever no longer wants the answer calls `abort`.
@@ -97,13 +122,20 @@ class Connection(asyncio.Protocol):
         Raises:
             ClosedEarlyError: The connection was over already; nothing was sent.
         """
+        self._begin()
         if self._transport is None:
             raise ClosedEarlyError
-        self._begin()
         self._waiter = waiter = self._loop.create_future()
         self._last_until(deadline)
-        self._transport.write(request)
+        self._request = request
+        self._burst.add(self, self._loop)
         return waiter
+
+    def send(self) -> None:
+        """Send the request now, unless the connection has ended since it was made."""
+        if self._transport is not None:
+            self.sent = True
+            self._transport.write(self._request)
 
     def rest(self) -> bool:
         """Wait for the next request; False if there can be none after what the connection went through."""
@@ -126,6 +158,8 @@ class Connection(asyncio.Protocol):
         self._body = bytearray()
         self._read = 0
         self._complete = self._reusable = False
+        self.sent = False
+        """Whether the request has gone out. If not, the receiver cannot have it."""
 
     def _last_until(self, moment: float) -> None:
         # One timer serves many exchanges: it is set anew only where it would come too late, and looks when it fires.
@@ -171,7 +205,7 @@ class Connection(asyncio.Protocol):
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._waiter is None:  # nobody asked: it must not be taken for the answer to the next request
+        if not self.sent or self._waiter is None:  # nobody asked: it must not be taken for an answer
             self.abort()
             return
         self._read += len(data)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 
-from dispatcher.channels.http1 import Connection
+from dispatcher.channels.http1 import Burst, Connection
 
 _HANDSHAKE_SECONDS = 600.0
 """Longer than any attempt: the attempt's own deadline is what ends a handshake."""
@@ -17,6 +17,7 @@ class HttpPool:
         """`host` is a name in ASCII or an address, an IPv6 one in brackets or not."""
         self._host, self._port, self._idle_limit = host.strip("[]"), port, idle_limit
         self._tls = _tls_context() if tls else None
+        self._burst = Burst()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._emptied = asyncio.Event()
@@ -41,7 +42,7 @@ class HttpPool:
         try:
             async with asyncio.timeout_at(deadline):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self._open.add, self._forget),
+                    lambda: Connection(loop, self._burst, self._open.add, self._forget),
                     self._host,
                     self._port,
                     ssl=self._tls,

@@ -104,16 +104,15 @@ class WebhookChannel:
             return Rejected(str(error))
         deadline = asyncio.get_running_loop().time() + seconds
         request = self._request(envelope, payload)
-        connection, on_its_way = pool.take(), False
+        connection = pool.take()
         try:
             if connection is None:
                 connection = await pool.open(deadline)
-            coming = connection.ask(request, deadline)
-            on_its_way = True
-            answer = await coming
+            answer = await connection.ask(request, deadline)
         except (OSError, HttpParserError) as error:
             text = error_text(error, seconds=seconds, connecting=connection is None, prefix=self._prefix)
-            return Retry(text, maybe_delivered=on_its_way, target_failed=True)
+            sent = connection is not None and connection.sent
+            return Retry(text, maybe_delivered=sent, target_failed=True)
         finally:
             if connection is not None:
                 pool.give_back(connection)

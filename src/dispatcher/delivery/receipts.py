@@ -88,9 +88,9 @@ def _receipts(batches: object) -> Iterator[tuple[int, Receipt]]:
             continue
         for entry in entries if isinstance(entries, list) else ():
             match entry:
-                case [int(message_id), str() | None as receipt_id, float(sent_at)]:
+                case [int(message_id), str() | None as receipt_id, float(seconds)]:
                     with suppress(ValueError, OverflowError, OSError):
-                        yield message_id, Receipt(datetime.fromtimestamp(sent_at, UTC), receipt_id)
+                        yield message_id, Receipt(datetime.fromtimestamp(seconds, UTC), receipt_id)
 
 
 async def publish_state(

@@ -11,14 +11,14 @@ import orjson
 
 
 def column(values: Sequence[object]) -> str:
-    """One argument: the column's value of each row. Numbers, text, times, UUIDs, enums, or None.
+    """One argument: the column's value of each row. Numbers, text, uuid.UUIDs (asyncpg's own are others), enums, or None.
 
     Raises:
-        ValueError: A text among them is not valid Unicode.
+        ValueError: One of them cannot be written as JSON, e.g. a text that is not valid Unicode.
     """
     try:
         return orjson.dumps(values).decode()
-    except orjson.JSONEncodeError as error:  # a TypeError, for half a surrogate pair
+    except orjson.JSONEncodeError as error:  # a TypeError
         raise ValueError(str(error)) from None
 
 
