@@ -59,6 +59,16 @@ def field() -> list[Peer]:
             options=("tuned",),
         ),
         Peer(
+            name="graphile-two",
+            label="graphile-worker",
+            version=_npm_version("graphile-worker"),
+            note="tuned ×2",
+            command=graphile,
+            left=graphile_left,
+            options=("tuned",),
+            processes=2,
+        ),
+        Peer(
             name="graphile-default",
             label="graphile-worker",
             version=_npm_version("graphile-worker"),
