@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
 
 from dispatcher.chat.happened import Happening
 from dispatcher.chat.live.answer import Answers
@@ -34,6 +35,7 @@ class Live:
         self, pool: Pool, redis: BoundedRedis, url: str, *, password: str | None, db: int, replica: str
     ) -> None:
         """`url`, `password` and `db` are Redis's, for a connection of its own."""
+        replica = f"{replica}-{token_hex(4)}"  # two containers may have one hostname, and process 1 each
         self._pool = pool
         self._filler = Filler(pool)
         self._hub = Hub(
