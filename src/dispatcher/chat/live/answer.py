@@ -26,13 +26,11 @@ from dispatcher.chat.schedule import find_earlier, is_later
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage, Sender, SendResult
 from dispatcher.kernel.clock import elapsed
-from dispatcher.kernel.db import TROUBLE
 from dispatcher.kernel.errors import (
     ConflictError,
     DispatcherError,
     InvalidRequestError,
     NotFoundError,
-    UnavailableError,
 )
 
 MAX_BUSY = 32
@@ -102,19 +100,13 @@ class Answers:
             _sent(session, frame, result)
             return
         # Beside reading, so that a client need not wait for one before it sends the next; begun in their order.
-        session.start(self._write(session, frame, new))
-        while session.busy >= MAX_BUSY:
-            await session.one_done()
+        await session.write(self._write(session, frame, new), at_once=MAX_BUSY)
 
     async def _write(self, session: Session, frame: Send, new: NewChatMessage) -> None:
         try:
             result = await self._sender.send(new)
         except DispatcherError as error:
             session.listener.frame(frames.error(frame.id, error))
-            return
-        except TROUBLE:
-            problem = UnavailableError("Postgres does not answer at the moment; send it again")
-            session.listener.frame(frames.error(frame.id, problem))
             return
         _sent(session, frame, result)
 

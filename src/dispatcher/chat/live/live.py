@@ -15,6 +15,7 @@ from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Following
 from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.marking import Marking
+from dispatcher.chat.live.outage import Outage
 from dispatcher.chat.live.presence import Presence
 from dispatcher.chat.live.session import SessionParts
 from dispatcher.chat.live.stream import Stream
@@ -115,6 +116,7 @@ class Live:
                 filler=self._filler,
                 following=self._following,
                 presence=self._presence,
+                outage=Outage(),
                 ping_seconds=ping_seconds,
             )
             yield Endpoint(parts, Answers(sender, pairs, self._marking, self._fanout))
