@@ -38,7 +38,7 @@ MAX_BUSY = 32
 MAX_PAGE_BYTES = 256 * 1024
 TYPING_EVERY_SECONDS = 2.0
 MAX_TYPED_TO = 256
-"""In larger groups nobody is told who is typing."""
+"""Users of one conversation on this replica; where there are more, nobody is told that one of them is typing."""
 
 
 class Answers:
