@@ -95,7 +95,8 @@ class FanOut:
             log.exception("chat_not_passed_on")
             stream = self._hub.streams.get(wire.conversation_of(told) or 0)
             for user_id in list(stream.followers) if stream is not None else ():
-                for listener in self._hub.users[user_id].listeners:
+                local = self._hub.users.get(user_id)
+                for listener in local.listeners if local is not None else ():
                     listener.end(codes.BUG)  # it may have a hole now, and coming back fills it
 
     async def _publish(self, batch: Sequence[Told]) -> bool:
