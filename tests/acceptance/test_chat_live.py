@@ -49,6 +49,9 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clust
             cluster.replica(**settings)
         await asyncio.gather(*(replica.start() for replica in cluster.replicas))
         yield cluster
+        for replica in cluster.replicas:
+            said = replica.log_path.read_bytes()
+            assert not [bug for bug in (b"chat_not_passed_on", b"loop_failed") if bug in said], replica
 
 
 def token(sub: str, *, seconds: float = 60, secret: str = SECRET) -> str:

@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 from tests.integration.chatting import Talk, talking
+from tests.integration.living import add_users, connected, living
 from tests.integration.plans import read
 
 from dispatcher.channels.contract import Delivered, Envelope, Outcome
 from dispatcher.chat.channel import ConversationChannel
+from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.schedule import LANE, SENT, recipient, schedule
 from dispatcher.chat.seat import find_seat
 from dispatcher.chat.send import NewChatMessage
@@ -42,7 +44,7 @@ async def test_a_repeat_is_none_however_long_the_service_was_down(talk: Talk) ->
     again = await outcome(talk, placed, attempt=2)
     assert isinstance(first, Delivered)
     assert isinstance(again, Delivered)
-    assert first.at - again.at == timedelta(days=2)
+    assert first.at - again.at == pytest.approx(timedelta(days=2).total_seconds())
     assert await talk.pool.fetchval("SELECT count(*) FROM chat_messages") == 1
 
 
@@ -66,6 +68,42 @@ async def test_ones_own_are_listed_and_called_off(talk: Talk) -> None:
     )
     with pytest.raises(ConflictError):
         await call_off(pool, alice, second.message_id)
+
+
+async def test_a_repeat_over_a_socket_is_not_sent_a_second_time(pool: Pool, redis_url: str) -> None:
+    await add_users(pool, "alice", "bob")
+    at, past = utc_now() + LATER, utc_now().isoformat()
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice") as hers:
+        talk = await Pairs(pool, replica.live.tell).open("alice", "bob")
+        first, second, third = [
+            await schedule(pool, {}, NewChatMessage(talk, "alice", f"{n}", f"c-{n}", at), at)
+            for n in (1, 2, 3)
+        ]
+        (sent,) = await ConversationChannel(replica.sender, pool).deliver_batch(
+            [Envelope(first.message_id, recipient(talk, "alice"), "1", 1, "claim")], until=elapsed() + 5
+        )
+        assert isinstance(sent, Delivered)
+        await call_off(pool, await find_seat(pool, talk, "alice"), second.message_id)
+        for number in (1, 2, 3, 4):
+            hers.say(
+                "send",
+                id=number,
+                conversation_id=talk,
+                content="again",
+                client_id=f"c-{number}",
+                timestamp=past,
+            )
+        again = await hers.answer(1)
+        assert (again["type"], again["repeated"], again["message"]["content"]) == ("sent", True, "1")
+        for waiting, state in ((second, "cancelled"), (third, "scheduled")):
+            refused = await hers.answer(2 if waiting is second else 3)
+            assert (refused["status"], refused["temporary"]) == (409, False)
+            assert refused["detail"].endswith(f"scheduled_id {waiting.message_id}, which is {state}")
+        assert (await hers.answer(4))["type"] == "sent"
+        assert await pool.fetchval("SELECT array_agg(content ORDER BY seq) FROM chat_messages") == [
+            "1",
+            "again",
+        ]
 
 
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])

@@ -10,12 +10,13 @@ import pytest
 from redis.asyncio import Redis
 from tests.chaos.wire import running_wire
 from tests.integration.living import Frame, Socket, add_users, connected, living
+from tests.integration.rows import until_true
 
 from dispatcher.chat.happened import nobody
 from dispatcher.chat.live import presence, wire
 from dispatcher.chat.live.passing import Came
 from dispatcher.chat.open_dm import Pairs
-from dispatcher.kernel.clock import elapsed
+from dispatcher.kernel.clock import elapsed, unix_seconds
 from dispatcher.kernel.db import Pool
 
 
@@ -78,3 +79,24 @@ async def test_news_that_redis_lost_or_brought_late_is_put_right(
             await hers.until(lambda frame: frame == says(online=False))
             hers.frames.clear()
             await hers.until(lambda frame: frame == says(online=True))
+
+
+async def test_what_killed_replicas_left_is_not_kept(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "REFRESH_SECONDS", 0.3)
+    await add_users(pool, "bob")
+    prefix = f"test:{uuid4().hex}:"
+    key = f"{prefix}chat:online:bob"
+    async with (
+        Redis.from_url(redis_url) as connection,
+        living(pool, redis_url, prefix=prefix) as one,
+        connected(one.endpoint, "bob"),
+    ):
+        await connection.zadd(key, {"killed": unix_seconds() - 1, "elsewhere": unix_seconds() + 30})
+
+        async def is_forgotten() -> bool:
+            return await connection.zscore(key, "killed") is None and await connection.zcard(key) == 2
+
+        await until_true(is_forgotten)
+        assert await connection.zscore(key, "elsewhere") is not None

@@ -3,7 +3,9 @@
 import asyncio
 import json
 from functools import partial
+from uuid import uuid4
 
+import jwt
 import pytest
 from tests.chaos.wire import running_wire
 from websockets.asyncio.server import ServerConnection, serve
@@ -15,6 +17,7 @@ from dispatcher.client.http import Http
 from dispatcher.client.mailbox import Mailbox
 from dispatcher.client.token import TokenKeeper
 from dispatcher.client.track import Track
+from dispatcher.kernel.clock import unix_seconds
 
 
 async def greet(socket: ServerConnection) -> None:
@@ -36,6 +39,39 @@ async def test_what_the_applications_own_function_raises_comes_out_where_it_wait
         await client.next_event()
     with pytest.raises(KeyError, match="no token"):
         await client.send("hello", to="bob")
+
+
+async def test_what_cannot_be_said_is_refused_at_once() -> None:
+    async with serve(greet, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ChatClient(url, user_id="alice") as client, asyncio.timeout(5):
+            for content, client_id in (("half a pair: \ud83d", None), ("hello", "\udc00")):
+                with pytest.raises(RefusedError, match="surrogate"):
+                    await client.send(content, to="bob", client_id=client_id)
+            with pytest.raises(TypeError, match="UUID"):
+                await client.send("hello", to=uuid4())  # type: ignore[arg-type]  # what nobody checks
+
+
+async def test_what_breaks_beside_reading_ends_the_client_and_is_told() -> None:
+    tokens = ["", "the first"]
+
+    def fetch() -> str:
+        if not tokens.pop():
+            raise KeyError("no second token")
+        ends = unix_seconds() + 1
+        return jwt.encode({"sub": "alice", "exp": ends}, "a secret that is long enough for this")
+
+    async with serve(greet, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with ChatClient(url, user_id="alice") as client, asyncio.timeout(5):
+            assert isinstance(await client.next_event(), Connected)
+            client.typing(uuid4())  # type: ignore[arg-type]  # what nobody checks
+            with pytest.raises(TypeError, match="UUID"):
+                await client.next_event()
+        async with ChatClient(url, token=fetch) as client, asyncio.timeout(20):
+            assert isinstance(await client.next_event(), Connected)
+            with pytest.raises(KeyError, match="no second token"):
+                await client.next_event()
 
 
 async def test_who_leaves_is_not_held_up_for_longer_than_they_want_to_wait() -> None:

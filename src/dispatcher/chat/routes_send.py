@@ -5,8 +5,8 @@ from fastapi import APIRouter, Response
 from dispatcher.chat.bodies import NewMessage
 from dispatcher.chat.caller import Asker
 from dispatcher.chat.parts import ChatParts
-from dispatcher.chat.schedule import Scheduled, find_scheduled, find_sent, is_later, schedule
-from dispatcher.chat.seat import Kind, find_seat
+from dispatcher.chat.schedule import Scheduled, find_earlier, find_result, is_later, schedule
+from dispatcher.chat.seat import Kind
 from dispatcher.chat.send import NewChatMessage, SendResult
 from dispatcher.chat.status import Status, find_hindmost
 from dispatcher.chat.views import ChatMessageView, ScheduledView
@@ -44,14 +44,12 @@ def send_routes(parts: ChatParts) -> APIRouter:
         if not asker.operator:
             parts.shares.take(me)
         wanted = await _placed(parts, me, new)
-        scheduled = await _scheduled(parts, wanted)
-        if scheduled is None:
+        scheduled, result = await _scheduled(parts, wanted) or (None, None)
+        if result is None:
+            if scheduled is not None:
+                response.status_code = 202 if scheduled.outcome == "scheduled" else 200
+                return ScheduledView.of(scheduled, wanted.conversation_id, wanted.sender_id)
             result = await parts.sender.send(wanted)
-        elif scheduled.repeated and (sent := await _sent(parts, wanted, scheduled)) is not None:
-            result = sent
-        else:
-            response.status_code = 202 if scheduled.outcome == "scheduled" else 200
-            return ScheduledView.of(scheduled, wanted.conversation_id, wanted.sender_id)
         message = result.message
         response.headers["Location"] = (
             f"/api/v1/conversations/{message.conversation_id}/messages/{message.id}"
@@ -77,22 +75,17 @@ async def _placed(parts: ChatParts, me: str, new: NewMessage) -> NewChatMessage:
     return NewChatMessage(conversation_id, me, new.content, new.client_id, new.timestamp, kind)
 
 
-async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> Scheduled | None:
-    """The message for later that is asked for, now or when its time had not yet come; None for one to be sent now."""
-    if wanted.client_at is None:
-        return None
-    if not is_later(wanted.client_at):
-        return await find_scheduled(parts.pool, wanted)
+async def _scheduled(parts: ChatParts, wanted: NewChatMessage) -> tuple[Scheduled, SendResult | None] | None:
+    """The message for later that is asked for, now or when its time had not yet come, and what it is since it was sent.
+
+    None for one to be sent now.
+    """
+    if wanted.client_at is None or not is_later(wanted.client_at):
+        return await find_earlier(parts.pool, wanted)
     if wanted.client_at > utc_now() + MAX_AHEAD:
         raise InvalidRequestError("timestamp: is more than 10 years ahead")
-    return await schedule(parts.pool, parts.arrived, wanted, wanted.client_at)
-
-
-async def _sent(parts: ChatParts, wanted: NewChatMessage, scheduled: Scheduled) -> SendResult | None:
-    """What it is in its conversation, for those who are still there; None as long as it is not."""
-    seat = await find_seat(parts.pool, wanted.conversation_id, wanted.sender_id)
-    message = await find_sent(parts.pool, wanted, scheduled.message_id)
-    return None if message is None else SendResult(message, seat.peer, repeated=True)
+    scheduled = await schedule(parts.pool, parts.arrived, wanted, wanted.client_at)
+    return scheduled, await find_result(parts.pool, wanted, scheduled) if scheduled.repeated else None
 
 
 async def _status(parts: ChatParts, result: SendResult) -> Status:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from dispatcher.chat.message import COLUMNS, ChatMessage
 from dispatcher.chat.seat import find_seat
-from dispatcher.chat.send import NewChatMessage
+from dispatcher.chat.send import NewChatMessage, SendResult
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Connection, Pool
 from dispatcher.kernel.errors import ConflictError, NotFoundError
@@ -91,11 +91,30 @@ async def schedule(pool: Pool, arrived: Arrived, new: NewChatMessage, at: dateti
     return Scheduled(id_, new.content, at)
 
 
-async def find_scheduled(pool: Pool, new: NewChatMessage) -> Scheduled | None:
-    """The message for later that this one repeats, whose time may have come meanwhile; None when it repeats none."""
+async def find_earlier(pool: Pool, new: NewChatMessage) -> tuple[Scheduled, SendResult | None] | None:
+    """The message for later that this one repeats, whose time may have come meanwhile, and what it is in its conversation.
+
+    None when it repeats none: without a `client_id` and a time, nothing does. The second is None as long as it is not sent.
+
+    Raises:
+        ForbiddenError: The sender is no longer a member.
+    """
     key = _key(new)
-    answer = await find_answer(pool, key.key) if key else None
-    return None if answer is None else await _found(pool, answer)
+    if new.client_at is None or key is None or (answer := await find_answer(pool, key.key)) is None:
+        return None
+    scheduled = await _found(pool, answer)
+    return scheduled, await find_result(pool, new, scheduled)
+
+
+async def find_result(pool: Pool, new: NewChatMessage, scheduled: Scheduled) -> SendResult | None:
+    """What this message for later is in its conversation, for those who are still there; None as long as it is not.
+
+    Raises:
+        ForbiddenError: The sender is no longer a member.
+    """
+    seat = await find_seat(pool, new.conversation_id, new.sender_id)
+    message = await find_sent(pool, new, scheduled.message_id)
+    return None if message is None else SendResult(message, seat.peer, repeated=True)
 
 
 async def find_sent(pool: Pool, new: NewChatMessage, message_id: int) -> ChatMessage | None:

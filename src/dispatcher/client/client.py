@@ -1,6 +1,7 @@
 """ChatClient: one user's connection to the service, for as long as it is wanted."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
@@ -145,15 +146,19 @@ class ChatClient:
         Raises:
             RefusedError: The service does not want it.
             ClosedError: The client was closed meanwhile; the message may have been sent, or not.
+            TypeError: `to` is nothing that can be said in JSON.
         """
         if not 0 < len(content) <= MAX_CONTENT or "\0" in content:
             # The service closes a socket over which too many such frames come.
             raise RefusedError(422, f"content: has 1 to {MAX_CONTENT} characters, none of them NUL")
         place = {"receiver_id": to} if isinstance(to, str) else {"conversation_id": to}
         written = {} if timestamp is None else {"timestamp": timestamp.isoformat()}
-        return await self._outgoing.send(
-            {**place, **written, "content": content, "client_id": client_id or uuid4().hex}
-        )
+        fields = {**place, **written, "content": content, "client_id": client_id or uuid4().hex}
+        try:
+            json.dumps(fields, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # the service cannot read such a frame at all, and so not answer it
+            raise RefusedError(422, "content: holds half a surrogate pair, which is no character") from None
+        return await self._outgoing.send(fields)
 
     async def events(self) -> AsyncIterator[Event]:
         """What happens, from when the client was entered on; ends with the client.

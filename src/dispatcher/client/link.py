@@ -106,24 +106,21 @@ class Link:
     async def _stay(self, socket: ClientConnection, token: str | None) -> End:
         try:
             await self._hello(socket, token)
-            writing = asyncio.create_task(self._write(socket))
-            refreshing = asyncio.create_task(self._refresh())
+            works = self._write(socket), self._refresh(), self._read(socket)
+            tasks = [asyncio.create_task(work) for work in works]
             try:
-                async for text in socket:
-                    await self._frame(json.loads(text))
-                await socket.recv()  # raises, and says how it was closed
+                # reading ends with one, always; when another does, nobody else would notice
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 self._outgoing.disconnected()
-                for task in (writing, refreshing):
+                for task in tasks:
                     task.cancel()
-                for result in await asyncio.gather(writing, refreshing, return_exceptions=True):
-                    if isinstance(result, Exception):
-                        raise result
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            raise next(one for one in results if isinstance(one, Exception))
         except ConnectionClosed:
             return self._end(socket, token)
         except TimeoutError:
             return End("no hello came from the service")
-        raise AssertionError("a socket that is closed was read")
 
     def _end(self, socket: ClientConnection, token: str | None) -> End:
         code = socket.close_code or 1006
@@ -173,6 +170,11 @@ class Link:
         elif fields["id"] is not None:
             again = fields.get("retry_after_ms", 0) / 1000 if fields["temporary"] else None
             self._outgoing.refused(fields["id"], error, again_in=again)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for text in socket:
+            await self._frame(json.loads(text))
+        await socket.recv()  # raises, and says how it was closed
 
     async def _write(self, socket: ClientConnection) -> None:
         outgoing = self._outgoing

@@ -22,19 +22,23 @@ from dispatcher.chat.live.protocol import (
 )
 from dispatcher.chat.live.session import Session
 from dispatcher.chat.open_dm import Pairs
-from dispatcher.chat.schedule import is_later
+from dispatcher.chat.schedule import find_earlier, is_later
 from dispatcher.chat.seat import find_seat
-from dispatcher.chat.send import NewChatMessage, Sender
+from dispatcher.chat.send import NewChatMessage, Sender, SendResult
 from dispatcher.kernel.clock import elapsed
-from dispatcher.kernel.db import TROUBLE
-from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, NotFoundError, UnavailableError
+from dispatcher.kernel.errors import (
+    ConflictError,
+    DispatcherError,
+    InvalidRequestError,
+    NotFoundError,
+)
 
 MAX_BUSY = 32
 """Messages of one socket that are being written; it is read no further until there are fewer."""
 MAX_PAGE_BYTES = 256 * 1024
 TYPING_EVERY_SECONDS = 2.0
 MAX_TYPED_TO = 256
-"""In larger groups nobody is told who is typing."""
+"""Users of one conversation on this replica; where there are more, nobody is told that one of them is typing."""
 
 
 class Answers:
@@ -86,10 +90,17 @@ class Answers:
             assert frame.receiver_id is not None
             conversation_id = await self._pairs.open(me, frame.receiver_id)
         new = NewChatMessage(conversation_id, me, frame.content, frame.client_id, frame.timestamp)
+        if (earlier := await find_earlier(session.parts.pool, new)) is not None:
+            scheduled, result = earlier
+            if result is None:
+                raise ConflictError(
+                    f"client_id: was given to a message for later, scheduled_id {scheduled.message_id}, "
+                    f"which is {scheduled.outcome}"
+                )
+            _sent(session, frame, result)
+            return
         # Beside reading, so that a client need not wait for one before it sends the next; begun in their order.
-        session.start(self._write(session, frame, new))
-        while session.busy >= MAX_BUSY:
-            await session.one_done()
+        await session.write(self._write(session, frame, new), at_once=MAX_BUSY)
 
     async def _write(self, session: Session, frame: Send, new: NewChatMessage) -> None:
         try:
@@ -97,12 +108,7 @@ class Answers:
         except DispatcherError as error:
             session.listener.frame(frames.error(frame.id, error))
             return
-        except TROUBLE:
-            problem = UnavailableError("Postgres does not answer at the moment; send it again")
-            session.listener.frame(frames.error(frame.id, problem))
-            return
-        message = frames.view(result.message, mine=True)
-        session.listener.frame(frames.encode("sent", id=frame.id, repeated=result.repeated, message=message))
+        _sent(session, frame, result)
 
     def _typing(self, session: Session, conversation_id: int) -> None:
         stream = session.parts.hub.streams.get(conversation_id)
@@ -112,6 +118,11 @@ class Answers:
         if elapsed() - session.typed >= TYPING_EVERY_SECONDS and len(stream.followers) <= MAX_TYPED_TO:
             session.typed = elapsed()
             self._fanout.tell(Typed(conversation_id, me))
+
+
+def _sent(session: Session, frame: Send, result: SendResult) -> None:
+    message = frames.view(result.message, mine=True)
+    session.listener.frame(frames.encode("sent", id=frame.id, repeated=result.repeated, message=message))
 
 
 async def _sync(session: Session, frame: Sync) -> None:

@@ -76,6 +76,8 @@ class Channels:
         self._heard: set[str] = set()
         self._changed = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._unanswered: dict[str, int] = {}
+        """Commands about a channel that Redis has not confirmed."""
         self._last = 0.0
         self.deaf = True
         """Whether what is published does not come here at the moment."""
@@ -93,6 +95,7 @@ class Channels:
             self._wanted[name] -= 1
             if not self._wanted[name]:
                 del self._wanted[name]
+                self._wake(name)  # it may never have been asked for, and then nothing is confirmed
                 self._changed.set()
 
     async def heard(self, names: Sequence[str]) -> None:
@@ -140,6 +143,8 @@ class Channels:
             self._changed.clear()
             more, less = self._wanted.keys() - asked, asked - self._wanted.keys()
             self._heard -= less
+            for name in more | less:
+                self._unanswered[name] = self._unanswered.get(name, 0) + 1
             for names, command in ((more, pubsub.subscribe), (less, pubsub.unsubscribe)):
                 listed = [f"{self._prefix}{name}" for name in names]
                 for first in range(0, len(listed), CHUNK):
@@ -164,25 +169,30 @@ class Channels:
             kind = response[0] if isinstance(response, list) else response
             if kind == b"message":
                 self._got(response[1].decode()[begin:], response[2])
-            elif kind == b"subscribe":
-                self._subscribed(response[1].decode()[begin:])
+            elif kind in {b"subscribe", b"unsubscribe"}:
+                self._confirmed(response[1].decode()[begin:], heard=kind == b"subscribe")
             elif kind in {b"pong", b"PONG"} and self.deaf:
                 self.deaf = False
                 log.info("chat_channels_heard", channels=len(self._heard))
                 self._turned()
 
-    def _subscribed(self, name: str) -> None:
-        if name in self._wanted:
-            self._heard.add(name)
+    def _confirmed(self, name: str, *, heard: bool) -> None:
+        if (left := self._unanswered.pop(name, 1) - 1) > 0:
+            self._unanswered[name] = left  # what was asked later counts: the channel may be about to be left
+        elif heard:
+            if name in self._wanted:
+                self._heard.add(name)
+            self._wake(name)
+
+    def _wake(self, name: str) -> None:
         if (waiting := self._waiting.pop(name, None)) is not None and not waiting.done():
             waiting.set_result(None)
 
     def _now_deaf(self) -> None:
         self._heard.clear()
-        waiting, self._waiting = self._waiting, {}
-        for one in waiting.values():
-            if not one.done():
-                one.set_result(None)
+        self._unanswered.clear()
+        for name in list(self._waiting):
+            self._wake(name)
         if not self.deaf:
             self.deaf = True
             self._turned()

@@ -58,7 +58,7 @@ def presence(states: Iterable[tuple[str, bool]], *, id_: int | None = None) -> s
 
 
 def bye(code: Code, *, after_ms: int) -> str:
-    """The socket is about to be closed."""
+    """The socket is about to be closed, and its client may come back."""
     return encode("bye", code=code.number, reason=code.reason, reconnect=code.reconnect, after_ms=after_ms)
 
 

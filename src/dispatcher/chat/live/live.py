@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
 
 from dispatcher.chat.happened import Happening
 from dispatcher.chat.live.answer import Answers
@@ -14,6 +15,7 @@ from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Following
 from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.marking import Marking
+from dispatcher.chat.live.outage import Outage
 from dispatcher.chat.live.presence import Presence
 from dispatcher.chat.live.session import SessionParts
 from dispatcher.chat.live.stream import Stream
@@ -34,6 +36,7 @@ class Live:
         self, pool: Pool, redis: BoundedRedis, url: str, *, password: str | None, db: int, replica: str
     ) -> None:
         """`url`, `password` and `db` are Redis's, for a connection of its own."""
+        replica = f"{replica}-{token_hex(4)}"  # two containers may have one hostname, and process 1 each
         self._pool = pool
         self._filler = Filler(pool)
         self._hub = Hub(
@@ -113,6 +116,7 @@ class Live:
                 filler=self._filler,
                 following=self._following,
                 presence=self._presence,
+                outage=Outage(),
                 ping_seconds=ping_seconds,
             )
             yield Endpoint(parts, Answers(sender, pairs, self._marking, self._fanout))

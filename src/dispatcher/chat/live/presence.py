@@ -136,14 +136,16 @@ class Presence:
             await self._redis.call(remove)
 
     async def _refresh(self, user_ids: Iterable[str]) -> None:
-        listed, until = list(user_ids), unix_seconds() + LIFE_SECONDS
+        listed, now = list(user_ids), unix_seconds()
         for first in range(0, len(listed), AT_ONCE):
             some = listed[first : first + AT_ONCE]
 
             async def put(redis: "Redis", some: Sequence[str] = some) -> None:
                 async with redis.pipeline(transaction=False) as pipeline:
                     for one in some:
-                        pipeline.zadd(self._key(one), {self._replica: until})
+                        # what replicas left that were killed; the whole key lives for as long as it is refreshed
+                        pipeline.zremrangebyscore(self._key(one), "-inf", now)
+                        pipeline.zadd(self._key(one), {self._replica: now + LIFE_SECONDS})
                         pipeline.expire(self._key(one), LIFE_SECONDS)
                     await pipeline.execute()
 

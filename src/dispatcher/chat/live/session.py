@@ -16,12 +16,13 @@ from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Attached, Following
 from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.outage import Outage
 from dispatcher.chat.live.outlet import Outlet
 from dispatcher.chat.live.presence import Presence
 from dispatcher.chat.live.protocol import Frame, Hello, Refresh, id_of, parse
 from dispatcher.kernel.bucket import Bucket
 from dispatcher.kernel.clock import elapsed, pause, utc_now
-from dispatcher.kernel.db import TROUBLE, Pool
+from dispatcher.kernel.db import UNAVAILABLE, Pool
 from dispatcher.kernel.errors import DispatcherError, InvalidRequestError, UnavailableError
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class SessionParts:
     filler: Filler
     following: Following
     presence: Presence
+    outage: Outage
     ping_seconds: float
 
 
@@ -55,7 +57,7 @@ Answer = Callable[["Session", Frame], Coroutine[Any, Any, None]]
 class Session:
     """Reads frames, has them answered, and sends what waits in the outbox."""
 
-    __slots__ = ("_expiry", "_receive", "_tasks", "listener", "outlet", "parts", "typed")
+    __slots__ = ("_expiry", "_receive", "_tasks", "_writing", "listener", "outlet", "parts", "typed")
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Session:
         self.parts, self._receive = parts, receive
         self.outlet = Outlet(send, abort=abort, write=write, start=self.start)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self.listener: Listener
         self.typed = 0.0
@@ -110,14 +113,16 @@ class Session:
         task.add_done_callback(self._done)
         return task
 
-    @property
-    def busy(self) -> int:
-        """How much goes on beside reading."""
-        return len(self._tasks)
+    async def write(self, work: Coroutine[Any, Any, None], *, at_once: int) -> None:
+        """The same for what has an end whatever the client does; returns when fewer than `at_once` of these go on.
 
-    async def one_done(self) -> None:
-        """Wait until something beside reading has ended."""
-        await asyncio.wait([*self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        What waits for the client must not be waited for here: nobody would read that it is gone.
+        """
+        task = self.start(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        while len(self._writing) >= at_once:
+            await asyncio.wait([*self._writing], return_when=asyncio.FIRST_COMPLETED)
 
     async def refresh(self, frame: Refresh, headers: Mapping[bytes, bytes] | None = None) -> None:
         """A newer token, of the same user.
@@ -159,8 +164,8 @@ class Session:
             await self.outlet.refuse(frames.error(hello.id, error), codes.UNAVAILABLE)
         except DispatcherError as error:
             await self.outlet.refuse(frames.error(hello.id, error), codes.BAD_TOKEN)
-        except TROUBLE:
-            self.close(codes.UNAVAILABLE)
+        except UNAVAILABLE as error:
+            self._unavailable(error)
         else:
             local = users.get(admitted.user_id)
             if local is None or local.holders < MAX_OF_USER:
@@ -173,8 +178,8 @@ class Session:
         positions = {int(id_): position for id_, position in hello.positions.items()}
         try:
             attached = await parts.following.attach(listener, positions)
-        except TROUBLE:
-            self.close(codes.UNAVAILABLE)
+        except UNAVAILABLE as error:
+            self._unavailable(error)
             return
         try:
             listener.frame(_hello_frame(hello, admitted, attached, parts.ping_seconds))
@@ -191,8 +196,8 @@ class Session:
     async def _catch_up(self, attached: Attached) -> None:
         try:
             await self.parts.filler.catch_up(self.parts.hub, self.listener, attached.behind)
-        except TROUBLE:
-            self.close(codes.UNAVAILABLE)
+        except UNAVAILABLE as error:
+            self._unavailable(error)
 
     async def _read(self, answer: Answer) -> None:
         bucket = Bucket(rate=FRAMES_PER_SECOND, most=FRAMES_AT_ONCE, now=elapsed())
@@ -216,7 +221,8 @@ class Session:
                 bad += isinstance(error, InvalidRequestError)
                 if bad > MAX_BAD_FRAMES:
                     self.close(codes.BAD_FRAME)
-            except TROUBLE:
+            except UNAVAILABLE as error:
+                self.parts.outage.say(error)
                 unavailable = UnavailableError("Postgres does not answer at the moment; send it again")
                 self.listener.frame(frames.error(id_, unavailable))
 
@@ -224,6 +230,10 @@ class Session:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
+
+    def _unavailable(self, error: BaseException) -> None:
+        self.parts.outage.say(error)
+        self.close(codes.UNAVAILABLE)
 
     def _failed(self, error: BaseException) -> None:
         log.error("chat_socket_failed", exc_info=error)
