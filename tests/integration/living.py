@@ -8,7 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+import pytest
 
+from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
 from dispatcher.chat.live.live import Live
 from dispatcher.chat.open_dm import Pairs
@@ -119,18 +121,43 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint, user_id: str, **hello: Any) -> AsyncIterator[Socket]:
-    """A socket of this user that has said hello and was greeted."""
+async def connected(
+    endpoint: Endpoint, user_id: str, *, greeted: bool = True, **hello: Any
+) -> AsyncIterator[Socket]:
+    """A socket of this user that has said hello and, unless it is still to be waited for, was greeted."""
     socket = Socket()
     task = asyncio.create_task(socket.run(endpoint, {"user_id": user_id, **hello}))
     try:
-        await socket.until(lambda one: one["type"] == "hello")
+        if greeted:
+            await socket.until(lambda one: one["type"] == "hello")
         yield socket
     finally:
         socket.takes.set()
         socket.leave()
         async with asyncio.timeout(10):
             await task
+
+
+class Slow:
+    """A look at Postgres that is held up, once, between its answer and whoever asked for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self._look = getattr(snapshot, name)
+        self.next_waits = False
+        self.looked, self.let_go = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(snapshot, name, self)
+
+    async def __call__(self, *arguments: Any, **more: Any) -> Any:
+        found = await self._look(*arguments, **more)
+        if self.next_waits:
+            self.next_waits = False
+            self.looked.set()
+            await self.let_go.wait()
+        return found
+
+    async def has_looked(self) -> None:
+        async with asyncio.timeout(5):
+            await self.looked.wait()
 
 
 async def add_users(pool: Pool, *user_ids: str) -> None:

@@ -15,7 +15,7 @@ from dispatcher.chat.live.filler import Behind, Filler
 from dispatcher.chat.live.hub import Hub, Local
 from dispatcher.chat.live.listener import Listener
 from dispatcher.chat.live.snapshot import Standing
-from dispatcher.chat.live.stream import Stream
+from dispatcher.chat.live.stream import NO_MARKS, Stream
 from dispatcher.kernel.clock import pause
 from dispatcher.kernel.db import TROUBLE, Pool
 
@@ -69,6 +69,7 @@ class Following:
             if (begins.seq, begins.change) != (stream.seq, stream.change):
                 listener.hold(seat.conversation_id)
                 behind.append(begins)
+            _catch_up_marks(listener, stream, one)
         local.listeners.append(listener)
         return Attached(standings, behind)
 
@@ -122,7 +123,7 @@ class Following:
             for listener in local.listeners:
                 listener.frame(frame)
         for id_, one in there.items():
-            stream = self._hub.streams.get(id_) or _stream(user_id, one)
+            stream = self._hub.streams.get(id_) or _stream(one)
             if id_ in local.following and stream.followers.get(user_id) == one.seat.joined_seq:
                 continue
             self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
@@ -138,6 +139,7 @@ class Following:
         if stream is None:
             return
         listener.frame(frames.conversation(seat.conversation_id, "opened", [listener.user_id], one))
+        _catch_up_marks(listener, stream, one)
         begins = Behind(stream, seq=seat.joined_seq, change=seat.last_change, joined_seq=seat.joined_seq)
         try:
             await self._filler.catch_up(self._hub, listener, [begins])
@@ -155,10 +157,26 @@ class Following:
         self._channels.release([of_user(user_id)])
 
 
-def _stream(user_id: str, one: Standing) -> Stream:
+def _catch_up_marks(listener: Listener, stream: Stream, one: Standing) -> None:
+    """Marks that came between the look and now went to those who were there, and are not told again."""
+    for user_id, seen in _marks(one).items():
+        now = stream.marks.get(user_id, NO_MARKS)
+        if now[0] > seen[0] or now[1] > seen[1]:
+            listener.receipt(stream.conversation_id, user_id, now)
+
+
+def _stream(one: Standing) -> Stream:
     seat = one.seat
-    pair = None if seat.peer is None else (user_id, seat.peer)
-    stream = Stream(seat.conversation_id, pair, seat.last_seq, seat.last_change)
-    if seat.peer is not None and one.peer_marks is not None:
-        stream.marks = {user_id: (seat.delivered_seq, seat.read_seq), seat.peer: one.peer_marks}
+    if seat.peer is None:
+        return Stream(seat.conversation_id, None, seat.last_seq, seat.last_change)
+    stream = Stream(seat.conversation_id, (seat.user_id, seat.peer), seat.last_seq, seat.last_change)
+    stream.marks = _marks(one)
     return stream
+
+
+def _marks(one: Standing) -> dict[str, tuple[int, int]]:
+    seat = one.seat
+    marks = {seat.user_id: (seat.delivered_seq, seat.read_seq)}
+    if seat.peer is not None and one.peer_marks is not None:
+        marks[seat.peer] = one.peer_marks
+    return marks
