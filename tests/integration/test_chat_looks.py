@@ -1,9 +1,15 @@
 """What happens while a user's conversations are looked at is not lost on them, and an older look undoes nothing."""
 
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
 import pytest
-from tests.integration.living import Replica, Slow, add_users, connected, living
+from tests.integration.living import Replica, Slow, Socket, add_users, connected, living
 
 from dispatcher.chat.change import edit
+from dispatcher.chat.group_members import add_member, remove_member
+from dispatcher.chat.groups import add_group
+from dispatcher.chat.happened import Rearranged, nobody
 from dispatcher.chat.live import checker
 from dispatcher.chat.mark import Mark, Marks, happened, mark
 from dispatcher.chat.open_dm import Pairs
@@ -58,3 +64,69 @@ async def test_what_is_told_while_who_comes_is_looked_up_comes(
             assert [one["message"]["content"] for one in his.of("changed")] == ["one"]
             marks = {"user_id": "alice", "delivered_seq": 1, "read_seq": 1}
             assert [one["marks"] for one in his.of("receipts")] == [[marks]]
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["told here", "told by another replica"])
+async def test_an_older_look_takes_nobody_in_again(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch, *, here: bool
+) -> None:
+    await add_users(pool, "alice", "bob")
+    group = (await add_group(pool, nobody, "alice", "us", ["bob"])).conversation_id
+    async with AsyncExitStack() as stack:
+        replica, other = await two_replicas(stack, pool, redis_url)
+        hers = await stack.enter_async_context(connected(replica.endpoint, "alice"))
+        his = await stack.enter_async_context(connected(replica.endpoint, "bob"))
+        slow = Slow(monkeypatch, "standings")
+        slow.next_waits = True
+        phone = await stack.enter_async_context(connected(replica.endpoint, "bob", greeted=False))
+        await slow.has_looked()
+        teller = replica if here else other
+        await remove_member(pool, teller.live.tell, group, "bob", by="alice")
+        await hers.until(lambda one: one.get("what") == "left")
+        await heard(his, "bob", group, by=teller)
+        slow.let_go.set()
+        hello = await phone.until(lambda one: one["type"] == "hello")
+        left = await his.until(lambda one: one.get("what") == "left")
+        await teller.say(group, "alice", "Bob is gone")
+        await hers.until(lambda one: one["type"] == "message")
+        his.say("ping", id=1)
+        await his.answer(1)
+        behind = his.frames[his.frames.index(left) + 1 :]
+        assert [one for one in behind if one.get("what") != "role"] == [{"type": "pong", "id": 1}]
+        assert hello["conversations"] == []
+        assert phone.contents == []
+
+
+async def two_replicas(stack: AsyncExitStack, pool: Pool, redis_url: str) -> tuple[Replica, Replica]:
+    prefix = f"test:{uuid4().hex}:"
+    a = await stack.enter_async_context(living(pool, redis_url, prefix=prefix))
+    return a, await stack.enter_async_context(living(pool, redis_url, prefix=prefix, name="b"))
+
+
+async def heard(socket: Socket, user_id: str, conversation_id: int, *, by: Replica) -> None:
+    """All that this replica has told about the user until now has come to where the socket is."""
+    by.live.tell(Rearranged(conversation_id, "role", [user_id]))
+    await socket.until(lambda one: one.get("what") == "role")
+
+
+async def test_a_late_word_that_somebody_left_undoes_nothing_that_began_since(
+    pool: Pool, redis_url: str
+) -> None:
+    await add_users(pool, "alice", "bob")
+    group = (await add_group(pool, nobody, "alice", "us", ["bob"])).conversation_id
+    async with AsyncExitStack() as stack:
+        replica, other = await two_replicas(stack, pool, redis_url)
+        his = await stack.enter_async_context(connected(replica.endpoint, "bob"))
+        await other.say(group, "alice", "1")
+        await his.until(lambda one: one["type"] == "message")
+        await remove_member(pool, nobody, group, "bob", by="alice")
+        await add_member(pool, other.live.tell, group, "bob", by="alice", role="member")
+        opened = await his.until(lambda one: one.get("what") == "opened")
+        await other.say(group, "alice", "2")
+        await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 2)
+        other.live.tell(Rearranged(group, "left", ["bob"]))  # it waited for Redis
+        await heard(his, "bob", group, by=other)
+        await other.say(group, "alice", "3")
+        await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 3)
+        behind = his.frames[his.frames.index(opened) + 1 :]
+        assert [one.get("what", one["type"]) for one in behind] == ["message", "role", "message"]

@@ -108,7 +108,11 @@ class Following:
             self._channels.keep(names)
             try:
                 await self._channels.heard([of_user(user_id), *names])
-                standings = await snapshot.standings(self._pool, user_id)
+                while True:
+                    turn = local.turn
+                    standings = await snapshot.standings(self._pool, user_id)
+                    if local.turn == turn:
+                        break
                 if self._hub.users.get(user_id) is local:
                     self._reconcile(user_id, local, standings)
             finally:
