@@ -10,7 +10,7 @@ from dispatcher.chat.change import edit
 from dispatcher.chat.group_members import add_member, remove_member
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import Rearranged, nobody
-from dispatcher.chat.live import checker
+from dispatcher.chat.live import checker, snapshot
 from dispatcher.chat.mark import Mark, Marks, happened, mark
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.kernel.db import Pool
@@ -130,3 +130,35 @@ async def test_a_late_word_that_somebody_left_undoes_nothing_that_began_since(
         await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 3)
         behind = his.frames[his.frames.index(opened) + 1 :]
         assert [one.get("what", one["type"]) for one in behind] == ["message", "role", "message"]
+
+
+async def test_who_has_more_conversations_than_are_followed_is_not_told_that_they_left(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = f"LIMIT {snapshot.MAX_FOLLOWED}"
+    monkeypatch.setattr(snapshot, "STANDINGS", snapshot.STANDINGS.replace(limit, "LIMIT 2"))
+    monkeypatch.setattr(snapshot, "MAX_FOLLOWED", 2)
+    await add_users(pool, "alice", "bob")
+    groups = [
+        (await add_group(pool, nobody, "alice", str(number), ["bob"])).conversation_id for number in range(4)
+    ]
+    async with living(pool, redis_url) as replica:
+        for group in groups[:3]:
+            await replica.say(group, "alice", "1")
+        async with connected(replica.endpoint, "bob") as his:
+            await remove_member(pool, nobody, groups[2], "bob", by="alice")
+            await replica.say(groups[3], "alice", "now the latest")
+            replica.live.tell(Rearranged(groups[3], "joined", ["bob"]))
+            await his.until(lambda one: one["type"] == "message")
+            assert [(one["what"], one["conversation_id"]) for one in his.of("conversation")] == [
+                ("left", groups[2]),
+                ("opened", groups[3]),
+            ]
+            await replica.say(groups[0], "alice", "and now this one")
+            replica.live.tell(Rearranged(groups[0], "joined", ["bob"]))
+            await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 2)
+            assert [(one["what"], one["conversation_id"]) for one in his.of("conversation")] == [
+                ("left", groups[2]),
+                ("opened", groups[3]),
+                ("opened", groups[0]),
+            ], "another is no longer among the latest two: it is followed no longer, and still theirs"

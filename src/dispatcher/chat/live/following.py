@@ -111,18 +111,30 @@ class Following:
                 while True:
                     turn = local.turn
                     standings = await snapshot.standings(self._pool, user_id)
+                    passed_over = await self._passed_over(user_id, local, standings)
                     if local.turn == turn:
                         break
                 if self._hub.users.get(user_id) is local:
-                    self._reconcile(user_id, local, standings)
+                    self._reconcile(user_id, local, standings, passed_over)
             finally:
                 self._channels.release(names)
             return standings
 
-    def _reconcile(self, user_id: str, local: Local, standings: Sequence[Standing]) -> None:
+    async def _passed_over(self, user_id: str, local: Local, standings: Sequence[Standing]) -> set[int]:
+        """What is no longer among those that are followed, because others are more active, and still the user's."""
+        missing = local.following.difference(one.seat.conversation_id for one in standings)
+        if not missing or len(standings) < snapshot.MAX_FOLLOWED:
+            return set()
+        return await snapshot.still_in(self._pool, user_id, missing)
+
+    def _reconcile(
+        self, user_id: str, local: Local, standings: Sequence[Standing], passed_over: set[int]
+    ) -> None:
         there = {one.seat.conversation_id: one for one in standings}
         for id_ in local.following - there.keys():
             self._hub.unfollow(user_id, id_)
+            if id_ in passed_over:
+                continue
             frame = frames.conversation(id_, "left", [user_id], None)
             for listener in local.listeners:
                 listener.frame(frame)
