@@ -162,3 +162,32 @@ async def test_who_has_more_conversations_than_are_followed_is_not_told_that_the
                 ("opened", groups[3]),
                 ("opened", groups[0]),
             ], "another is no longer among the latest two: it is followed no longer, and still theirs"
+
+
+async def test_who_leaves_and_comes_back_while_they_catch_up_gets_each_message_once(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_users(pool, "alice", "bob")
+    group = (await add_group(pool, nobody, "alice", "us", [])).conversation_id
+    talk = await Pairs(pool, nobody).open("alice", "bob")
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "alice"):
+        for id_ in (talk, group):
+            await replica.say(id_, "alice", "1")
+        await edit(pool, replica.live.tell, group, await first_id(pool, group), "alice", content="one")
+        await add_member(pool, nobody, group, "bob", by="alice", role="member")
+        slow = Slow(monkeypatch, "changes")
+        slow.next_waits = True
+        positions = {str(group): (1, 0), str(talk): (0, 0)}
+        async with connected(replica.endpoint, "bob", positions=positions) as his:
+            await slow.has_looked()
+            await remove_member(pool, replica.live.tell, group, "bob", by="alice")
+            await add_member(pool, replica.live.tell, group, "bob", by="alice", role="member")
+            await his.until(lambda one: one.get("what") == "opened")
+            await replica.say(group, "alice", "2")
+            await his.until(lambda one: one["type"] == "message")
+            slow.let_go.set()
+            await his.until(lambda one: one["type"] == "message" and one["message"]["content"] == "1")
+            assert sorted(his.contents) == ["1", "2"]
+            await replica.say(talk, "alice", "3")
+            await his.until(lambda one: one["type"] == "message" and one["message"]["content"] == "3")
+            assert sorted(his.contents) == ["1", "2", "3"]

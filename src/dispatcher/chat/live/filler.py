@@ -8,7 +8,7 @@ import structlog
 from dispatcher.chat.happened import Marked
 from dispatcher.chat.live import frames, snapshot
 from dispatcher.chat.live.hub import Hub
-from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.listener import Held, Listener
 from dispatcher.chat.live.protocol import MAX_SYNC
 from dispatcher.chat.live.snapshot import Wanted
 from dispatcher.chat.live.stream import Stream
@@ -30,17 +30,17 @@ MAX_RESUME = 1000
 
 
 class Behind:
-    """A socket that has a conversation up to `seq` and `change`, and wants the rest."""
+    """A socket that has a conversation up to `seq` and `change`, and wants the rest; what comes meanwhile is held."""
 
-    __slots__ = ("change", "joined_seq", "seq", "stream")
+    __slots__ = ("change", "held", "joined_seq", "seq", "stream")
 
-    def __init__(self, stream: Stream, *, seq: int, change: int, joined_seq: int) -> None:
-        self.stream, self.change, self.joined_seq = stream, change, joined_seq
-        self.seq = max(seq, joined_seq)
+    def __init__(self, stream: Stream, held: Held, *, seq: int, change: int, joined_seq: int) -> None:
+        self.stream, self.held, self.joined_seq = stream, held, joined_seq
+        self.seq, self.change = seq, change
 
-    def is_over(self, user_id: str) -> bool:
-        """Whether the user has left meanwhile, or left and come again: what was sent before is not for them."""
-        return self.stream.followers.get(user_id) != self.joined_seq
+    def is_over(self, listener: Listener) -> bool:
+        """Whether the user has left meanwhile, or left and come again: then this is not for them, or comes anew."""
+        return not listener.holds(self.stream.conversation_id, self.held)
 
 
 class Filler:
@@ -147,7 +147,7 @@ class Filler:
         for first in range(0, len(behind), AT_ONCE):
             fetched: list[Behind] = []
             for one in behind[first : first + AT_ONCE]:
-                if one.is_over(listener.user_id):
+                if one.is_over(listener):
                     continue
                 missing = max(one.stream.seq - one.seq, 0)
                 if missing > min(budget, MAX_SYNC):
@@ -181,7 +181,7 @@ async def _bring(
         hub.brought(stream, messages)
         if changes and len(changes) < MAX_SYNC:
             hub.brought_changes(stream, changes, up_to=changes[-1].change or 0)
-    if one.is_over(listener.user_id):
+    if one.is_over(listener):
         return
     if (messages and messages[0].seq > asked + 1) or len(changes) == MAX_SYNC:
         _skip(listener, one)
@@ -190,7 +190,7 @@ async def _bring(
     last_change = max(one.change, (changes[-1].change or 0) if changes else 0)
     for frame in _frames(listener.user_id, one, messages, changes):
         await listener.room()
-        if one.is_over(listener.user_id):
+        if one.is_over(listener):
             return
         listener.frame(frame)
     listener.let_go(id_, seq=last, change=last_change)

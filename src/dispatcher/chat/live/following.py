@@ -13,7 +13,7 @@ from dispatcher.chat.live import codes, frames, snapshot
 from dispatcher.chat.live.channels import Channels, of_group, of_user
 from dispatcher.chat.live.filler import Behind, Filler
 from dispatcher.chat.live.hub import Hub, Local
-from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.listener import Held, Listener
 from dispatcher.chat.live.snapshot import Standing
 from dispatcher.chat.live.stream import NO_MARKS, Stream
 from dispatcher.kernel.clock import pause
@@ -60,15 +60,10 @@ class Following:
         for one in standings:
             seat, stream = one.seat, self._hub.streams[one.seat.conversation_id]
             seq, change = positions.get(seat.conversation_id, (seat.last_seq, seat.last_change))
-            begins = Behind(
-                stream,
-                seq=min(seq, seat.last_seq),
-                change=min(change, seat.last_change),
-                joined_seq=seat.joined_seq,
-            )
-            if (begins.seq, begins.change) != (stream.seq, stream.change):
-                listener.hold(seat.conversation_id)
-                behind.append(begins)
+            seq, change = max(min(seq, seat.last_seq), seat.joined_seq), min(change, seat.last_change)
+            if (seq, change) != (stream.seq, stream.change):
+                held = listener.hold(seat.conversation_id)
+                behind.append(Behind(stream, held, seq=seq, change=change, joined_seq=seat.joined_seq))
             _catch_up_marks(listener, stream, one)
         local.listeners.append(listener)
         return Attached(standings, behind)
@@ -144,19 +139,20 @@ class Following:
                 continue
             self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
             for listener in local.listeners:  # they know nothing of it
-                listener.hold(id_)
-                listener.start(self._introduce(listener, one))
+                held = listener.hold(id_)
+                listener.start(self._introduce(listener, stream, held, one))
         local.memberships = snapshot.fingerprint(standings)
 
-    async def _introduce(self, listener: Listener, one: Standing) -> None:
+    async def _introduce(self, listener: Listener, stream: Stream, held: Held, one: Standing) -> None:
         """Tell a socket of a conversation that is new to it, and what has been said there."""
         seat = one.seat
-        stream = self._hub.streams.get(seat.conversation_id)
-        if stream is None:
+        begins = Behind(
+            stream, held, seq=seat.joined_seq, change=seat.last_change, joined_seq=seat.joined_seq
+        )
+        if begins.is_over(listener):
             return
         listener.frame(frames.conversation(seat.conversation_id, "opened", [listener.user_id], one))
         _catch_up_marks(listener, stream, one)
-        begins = Behind(stream, seq=seat.joined_seq, change=seat.last_change, joined_seq=seat.joined_seq)
         try:
             await self._filler.catch_up(self._hub, listener, [begins])
         except TROUBLE as error:

@@ -13,8 +13,8 @@ MAX_HELD = 4096
 """Frames that wait, over all conversations, until those in front of them have been fetched."""
 
 
-@dataclass(slots=True)
-class _Held:
+@dataclass(slots=True, eq=False)
+class Held:
     """Of a conversation that is being caught up with: what was passed on meanwhile, in its order."""
 
     frames: list[tuple[bool, int, str]]
@@ -55,7 +55,7 @@ class Listener:
         """Why the socket is to be closed."""
         self.watching: Sequence[str] = ()
         """Users of whom it hears whether they are there."""
-        self._held: dict[int, _Held] | None = None
+        self._held: dict[int, Held] | None = None
         self._held_count = 0
         self._drained: asyncio.Event | None = None
 
@@ -105,11 +105,17 @@ class Listener:
         self.ending = self.ending or why
         self._wake()
 
-    def hold(self, conversation_id: int) -> None:
-        """Keep what the conversation passes on from now until `let_go`."""
+    def hold(self, conversation_id: int) -> Held:
+        """Keep what the conversation passes on from now until `let_go`, and nothing of what was held of it before."""
+        self.forget(conversation_id)
         if self._held is None:
             self._held = {}
-        self._held.setdefault(conversation_id, _Held([]))
+        held = self._held[conversation_id] = Held([])
+        return held
+
+    def holds(self, conversation_id: int, held: Held) -> bool:
+        """Whether this is held still: no longer when the user has left, also when they have come again since."""
+        return self._held is not None and self._held.get(conversation_id) is held
 
     def forget(self, conversation_id: int) -> None:
         """The user is no longer in the conversation: what was held of it is not for them."""
@@ -118,7 +124,7 @@ class Listener:
 
     def let_go(self, conversation_id: int, *, seq: int, change: int) -> None:
         """The socket has the conversation up to these: what was passed on behind them follows."""
-        held = self._held.pop(conversation_id) if self._held else None
+        held = self._held.pop(conversation_id, None) if self._held else None
         if not self._held:
             self._held = None
         if held is None:
