@@ -12,6 +12,7 @@ import pytest
 
 from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.live import Live
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.send import NewChatMessage, Sender
@@ -30,6 +31,11 @@ class Replica:
     sender: Sender
     live: Live
     endpoint: Endpoint
+
+    @property
+    def hub(self) -> Hub:
+        """Who is here, and follows what."""
+        return self.live._hub  # noqa: SLF001 - what must not be left behind can be seen nowhere else
 
     async def say(self, conversation_id: int, sender_id: str, content: str = "hello") -> int:
         """Send a message; its seq."""

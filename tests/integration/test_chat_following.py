@@ -27,6 +27,8 @@ async def test_who_goes_while_their_conversations_are_looked_at_leaves_nothing_b
             await slow.has_looked()
         slow.let_go.set()  # bob is gone by now, for whom it was looked
         async with connected(replica.endpoint, "carol") as carols:
+            assert "bob" not in replica.hub.users
+            assert not any("bob" in stream.followers for stream in replica.hub.streams.values())
             await replica.say(talk, "carol", "Bob?")
             await carols.until(lambda one: one["type"] == "message")
         shared = await Pairs(pool, replica.live.tell).open("alice", "bob")
