@@ -132,6 +132,27 @@ async def test_a_late_word_that_somebody_left_undoes_nothing_that_began_since(
         assert [one.get("what", one["type"]) for one in behind] == ["message", "role", "message"]
 
 
+async def test_who_was_out_and_in_again_before_anybody_said_so_begins_anew(
+    pool: Pool, redis_url: str
+) -> None:
+    await add_users(pool, "alice", "bob")
+    group = (await add_group(pool, nobody, "alice", "us", ["bob"])).conversation_id
+    async with living(pool, redis_url) as replica, connected(replica.endpoint, "bob") as his:
+        await replica.say(group, "alice", "1")
+        await remove_member(pool, nobody, group, "bob", by="alice")
+        await add_member(pool, nobody, group, "bob", by="alice", role="member")
+        await replica.say(group, "alice", "2")
+        await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 2)
+        await replica.live.check()
+        await his.until(lambda one: one.get("what") == "opened")
+        await replica.say(group, "alice", "3")
+        await his.until(lambda one: one["type"] == "message" and one["message"]["seq"] == 3)
+        came = [one.get("what") or one["message"]["content"] for one in his.frames[1:]]
+        assert came == ["1", "2", "left", "opened", "2", "3"], (
+            "what was shown to a former member is forgotten"
+        )
+
+
 async def test_who_has_more_conversations_than_are_followed_is_not_told_that_they_left(
     pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,9 @@ class Following:
         self, user_id: str, local: Local, standings: Sequence[Standing], passed_over: set[int]
     ) -> None:
         there = {one.seat.conversation_id: one for one in standings}
-        for id_ in local.following - there.keys():
+        followed = {id_: self._hub.streams[id_].followers[user_id] for id_ in local.following}
+        still = {id_ for id_, one in there.items() if followed.get(id_) == one.seat.joined_seq}
+        for id_ in followed.keys() - still:  # whoever has come again since has been out of it
             self._hub.unfollow(user_id, id_)
             if id_ in passed_over:
                 continue
@@ -134,9 +136,9 @@ class Following:
             for listener in local.listeners:
                 listener.frame(frame)
         for id_, one in there.items():
-            stream = self._hub.streams.get(id_) or _stream(one)
-            if id_ in local.following and stream.followers.get(user_id) == one.seat.joined_seq:
+            if id_ in still:
                 continue
+            stream = self._hub.streams.get(id_) or _stream(one)
             self._hub.follow(user_id, stream, joined_seq=one.seat.joined_seq)
             for listener in local.listeners:  # they know nothing of it
                 held = listener.hold(id_)
