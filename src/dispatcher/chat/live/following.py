@@ -1,6 +1,7 @@
 """Following: who of this replica's users is in which conversation, and where a socket that comes begins.
 
-First subscribe, then look: what happens in between comes twice and is dropped the second time, and nothing is missed.
+First subscribe, then look: what happens in between comes twice and is dropped the second time, and nothing is missed. What
+is told before there is a stream for it is found when the stream begins: see `Filler.begun`.
 """
 
 import asyncio
