@@ -8,9 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+import pytest
 import structlog
 
+from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
+from dispatcher.chat.live.hub import Hub
 from dispatcher.chat.live.live import Live
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.send import NewChatMessage, Sender
@@ -29,6 +32,11 @@ class Replica:
     sender: Sender
     live: Live
     endpoint: Endpoint
+
+    @property
+    def hub(self) -> Hub:
+        """Who is here, and follows what."""
+        return self.live._hub  # noqa: SLF001 - what must not be left behind can be seen nowhere else
 
     async def say(self, conversation_id: int, sender_id: str, content: str = "hello") -> int:
         """Send a message; its seq."""
@@ -143,18 +151,43 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(endpoint: Endpoint, user_id: str, **hello: Any) -> AsyncIterator[Socket]:
-    """A socket of this user that has said hello and was greeted."""
+async def connected(
+    endpoint: Endpoint, user_id: str, *, greeted: bool = True, **hello: Any
+) -> AsyncIterator[Socket]:
+    """A socket of this user that has said hello and, unless it is still to be waited for, was greeted."""
     socket = Socket()
     task = asyncio.create_task(socket.run(endpoint, {"user_id": user_id, **hello}))
     try:
-        await socket.until(lambda one: one["type"] == "hello")
+        if greeted:
+            await socket.until(lambda one: one["type"] == "hello")
         yield socket
     finally:
         socket.takes.set()
         socket.leave()
         async with asyncio.timeout(10):
             await task
+
+
+class Slow:
+    """A look at Postgres that is held up, once, between its answer and whoever asked for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self._look = getattr(snapshot, name)
+        self.next_waits = False
+        self.looked, self.let_go = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(snapshot, name, self)
+
+    async def __call__(self, *arguments: Any, **more: Any) -> Any:
+        found = await self._look(*arguments, **more)
+        if self.next_waits:
+            self.next_waits = False
+            self.looked.set()
+            await self.let_go.wait()
+        return found
+
+    async def has_looked(self) -> None:
+        async with asyncio.timeout(5):
+            await self.looked.wait()
 
 
 async def add_users(pool: Pool, *user_ids: str) -> None:

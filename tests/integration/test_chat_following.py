@@ -1,42 +1,18 @@
 """Who follows what on a replica, while people come and go, and conversations begin and end."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from tests.integration.living import add_users, connected, living
+from tests.integration.living import Slow, add_users, connected, living
 
 from dispatcher.chat.change import edit
 from dispatcher.chat.group_members import remove_member
 from dispatcher.chat.groups import add_group
 from dispatcher.chat.happened import nobody
-from dispatcher.chat.live import snapshot
 from dispatcher.chat.live.endpoint import Endpoint
 from dispatcher.chat.open_dm import Pairs
 from dispatcher.chat.remove_user import remove_user
 from dispatcher.kernel.db import Pool
-
-
-class Slow:
-    """A look at Postgres that is held up, once, between its answer and whoever asked for it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        self._look = getattr(snapshot, name)
-        self.next_waits = False
-        self.looked, self.let_go = asyncio.Event(), asyncio.Event()
-        monkeypatch.setattr(snapshot, name, self)
-
-    async def __call__(self, *arguments: Any, **more: Any) -> Any:
-        found = await self._look(*arguments, **more)
-        if self.next_waits:
-            self.next_waits = False
-            self.looked.set()
-            await self.let_go.wait()
-        return found
-
-    async def has_looked(self) -> None:
-        async with asyncio.timeout(5):
-            await self.looked.wait()
 
 
 async def test_who_goes_while_their_conversations_are_looked_at_leaves_nothing_behind(
@@ -51,6 +27,8 @@ async def test_who_goes_while_their_conversations_are_looked_at_leaves_nothing_b
             await slow.has_looked()
         slow.let_go.set()  # bob is gone by now, for whom it was looked
         async with connected(replica.endpoint, "carol") as carols:
+            assert "bob" not in replica.hub.users
+            assert not any("bob" in stream.followers for stream in replica.hub.streams.values())
             await replica.say(talk, "carol", "Bob?")
             await carols.until(lambda one: one["type"] == "message")
         shared = await Pairs(pool, replica.live.tell).open("alice", "bob")

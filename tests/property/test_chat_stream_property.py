@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dispatcher.chat.live.outbox import (
     AT_ONCE,
-    MAX_BYTES,
+    MAX_CHARACTERS,
     MAX_FRAMES,
     MAX_PASSING,
     MAX_RECEIPTS,
@@ -99,7 +99,7 @@ def test_a_full_outbox_says_so() -> None:
         assert outbox.put("x")
     assert not outbox.put("x")
     outbox = Outbox()
-    assert outbox.put("x" * MAX_BYTES)
+    assert outbox.put("x" * MAX_CHARACTERS)
     assert not outbox.put("x")
     for number in range(MAX_RECEIPTS):
         assert outbox.receipt(number % 7, f"{number}", (1, 1))

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from dispatcher.chat.live import codes
-from dispatcher.chat.live.listener import MAX_HELD, Listener
+from dispatcher.chat.live.listener import MAX_HELD, MAX_HELD_CHARACTERS, Listener
 
 
 def told(listener: Listener) -> list[str]:
@@ -34,19 +36,23 @@ def test_what_was_passed_on_meanwhile_follows_what_was_caught_up_with() -> None:
     assert told(listener) == ["live 7"]
 
 
-def test_what_is_held_is_bounded_over_all_conversations_and_counted_down_again() -> None:
+@pytest.mark.parametrize(
+    ("most", "frame"), [(MAX_HELD, "x"), (MAX_HELD_CHARACTERS // 4096, "x" * 4096)], ids=["many", "long"]
+)
+def test_what_is_held_is_bounded_over_all_conversations_and_counted_down_again(most: int, frame: str) -> None:
     listener = listening()
     for _ in range(3):
         for id_ in (1, 2):
             listener.hold(id_)
-            for number in range(MAX_HELD // 2):
-                listener.of_stream(id_, "x", number=number, is_change=False)
+            for number in range(most // 2):
+                listener.of_stream(id_, frame, number=number, is_change=False)
         assert listener.ending is None
         listener.forget(1)
-        listener.let_go(2, seq=MAX_HELD, change=0)
+        listener.let_go(2, seq=most, change=0)
         listener.let_go(2, seq=0, change=0)  # nothing is held any more
         assert told(listener) == []
     listener.hold(1)
-    for number in range(MAX_HELD + 1):
-        listener.of_stream(1, "x", number=number, is_change=False)
+    for number in range(most + 1):
+        assert listener.ending is None
+        listener.of_stream(1, frame, number=number, is_change=False)
     assert listener.ending is codes.SLOW

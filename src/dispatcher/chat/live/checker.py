@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import structlog
 
-from dispatcher.chat.happened import Marked
 from dispatcher.chat.live import codes, snapshot
 from dispatcher.chat.live.filler import Filler
 from dispatcher.chat.live.following import Following
@@ -21,7 +20,7 @@ CHECK_SECONDS = 8.0
 DEAF_SECONDS = 0.5
 """The same while nothing comes from Redis at all."""
 AT_ONCE = 1000
-"""Conversations, or users, a statement."""
+"""Users a statement."""
 
 
 class Checker:
@@ -50,27 +49,10 @@ class Checker:
 
     async def check(self) -> None:
         """Have everything fetched that was not passed on."""
-        ids = list(self._hub.streams)
-        for first in range(0, len(ids), AT_ONCE):
-            await self._check_streams(ids[first : first + AT_ONCE])
+        await self._filler.compare(self._hub, self._hub.streams)
         users = list(self._hub.users)
         for first in range(0, len(users), AT_ONCE):
             await self._check_users(users[first : first + AT_ONCE])
-
-    async def _check_streams(self, ids: list[int]) -> None:
-        heads = await snapshot.heads(self._pool, ids)
-        pairs = [id_ for id_ in ids if (one := self._hub.streams.get(id_)) is not None and one.pair]
-        for id_, (seq, change) in heads.items():
-            stream = self._hub.streams.get(id_)
-            if stream is None:
-                continue
-            stream.known = max(stream.known, seq)
-            stream.change_known = max(stream.change_known, change)
-            if stream.missing or stream.missing_changes:
-                self._filler.want(stream)
-        if pairs:
-            for conversation_id, user_id, delivered, read in await snapshot.marks(self._pool, pairs):
-                self._hub.marked(Marked(conversation_id, user_id, delivered, read))
 
     async def _check_users(self, user_ids: list[str]) -> None:
         found = await snapshot.memberships(self._pool, user_ids)

@@ -1,13 +1,14 @@
 """Filler: fetches from Postgres what streams miss, for all of them together, and what a socket that comes back misses."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
+from dispatcher.chat.happened import Marked
 from dispatcher.chat.live import frames, snapshot
 from dispatcher.chat.live.hub import Hub
-from dispatcher.chat.live.listener import Listener
+from dispatcher.chat.live.listener import Held, Listener
 from dispatcher.chat.live.protocol import MAX_SYNC
 from dispatcher.chat.live.snapshot import Wanted
 from dispatcher.chat.live.stream import Stream
@@ -22,22 +23,24 @@ PATIENCE_SECONDS = 0.03
 RETRY_SECONDS = 0.5
 AT_ONCE = 50
 """Streams a statement."""
+COMPARED_AT_ONCE = 1000
+"""Streams a statement that only asks how far their conversations are."""
 MAX_RESUME = 1000
 """Messages that one socket is brought when it comes back, over all its conversations."""
 
 
 class Behind:
-    """A socket that has a conversation up to `seq` and `change`, and wants the rest."""
+    """A socket that has a conversation up to `seq` and `change`, and wants the rest; what comes meanwhile is held."""
 
-    __slots__ = ("change", "joined_seq", "seq", "stream")
+    __slots__ = ("change", "held", "joined_seq", "seq", "stream")
 
-    def __init__(self, stream: Stream, *, seq: int, change: int, joined_seq: int) -> None:
-        self.stream, self.change, self.joined_seq = stream, change, joined_seq
-        self.seq = max(seq, joined_seq)
+    def __init__(self, stream: Stream, held: Held, *, seq: int, change: int, joined_seq: int) -> None:
+        self.stream, self.held, self.joined_seq = stream, held, joined_seq
+        self.seq, self.change = seq, change
 
-    def is_over(self, user_id: str) -> bool:
-        """Whether the user has left meanwhile, or left and come again: what was sent before is not for them."""
-        return self.stream.followers.get(user_id) != self.joined_seq
+    def is_over(self, listener: Listener) -> bool:
+        """Whether the user has left meanwhile, or left and come again: then this is not for them, or comes anew."""
+        return not listener.holds(self.stream.conversation_id, self.held)
 
 
 class Filler:
@@ -46,6 +49,7 @@ class Filler:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._wanted: set[Stream] = set()
+        self._begun: set[int] = set()
         self._filled = asyncio.Event()
         self.filled = 0
         """Messages and changes that were fetched because Redis did not bring them, since the start."""
@@ -55,24 +59,55 @@ class Filler:
         self._wanted.add(stream)
         self._filled.set()
 
+    def begun(self, stream: Stream) -> None:
+        """The stream begins where a look found its conversation: what was told since then had nowhere to go."""
+        self._begun.add(stream.conversation_id)
+        self._filled.set()
+
     async def run(self, hub: Hub) -> None:
         """Fill holes, forever."""
         while True:
             await self._filled.wait()
             await pause(PATIENCE_SECONDS)
             self._filled.clear()
-            wanted = [one for one in self._wanted if one.missing or one.missing_changes]
-            self._wanted.clear()
+            begun, self._begun = self._begun, set()
+            wanted: list[Stream] = []
             try:
+                await self.compare(hub, begun)
+                wanted = [one for one in self._wanted if one.missing or one.missing_changes]
+                self._wanted.clear()
                 for first in range(0, len(wanted), AT_ONCE):
                     await self._fill(hub, wanted[first : first + AT_ONCE])
             except TROUBLE as error:
                 log.warning(
-                    "chat_holes_unfilled", streams=len(wanted), error=str(error) or type(error).__name__
+                    "chat_holes_unfilled",
+                    streams=len(begun) + len(wanted),
+                    error=str(error) or type(error).__name__,
                 )
-                for one in wanted:
-                    self.want(one)
+                self._begun |= begun
+                self._wanted.update(wanted)
+                self._filled.set()
                 await pause(RETRY_SECONDS)
+
+    async def compare(self, hub: Hub, conversation_ids: Iterable[int]) -> None:
+        """Have fetched what Postgres has of these and their streams have not; how far members of two are at once."""
+        ids = list(conversation_ids)
+        for first in range(0, len(ids), COMPARED_AT_ONCE):
+            await self._compare(hub, ids[first : first + COMPARED_AT_ONCE])
+
+    async def _compare(self, hub: Hub, ids: Sequence[int]) -> None:
+        for id_, (seq, change) in (await snapshot.heads(self._pool, ids)).items():
+            stream = hub.streams.get(id_)
+            if stream is None:
+                continue
+            stream.known = max(stream.known, seq)
+            stream.change_known = max(stream.change_known, change)
+            if stream.missing or stream.missing_changes:
+                self.want(stream)
+        pairs = [id_ for id_ in ids if (one := hub.streams.get(id_)) is not None and one.pair]
+        if pairs:
+            for conversation_id, user_id, delivered, read in await snapshot.marks(self._pool, pairs):
+                hub.marked(Marked(conversation_id, user_id, delivered, read))
 
     async def _fill(self, hub: Hub, streams: Sequence[Stream]) -> None:
         up_to = {
@@ -112,7 +147,7 @@ class Filler:
         for first in range(0, len(behind), AT_ONCE):
             fetched: list[Behind] = []
             for one in behind[first : first + AT_ONCE]:
-                if one.is_over(listener.user_id):
+                if one.is_over(listener):
                     continue
                 missing = max(one.stream.seq - one.seq, 0)
                 if missing > min(budget, MAX_SYNC):
@@ -146,7 +181,7 @@ async def _bring(
         hub.brought(stream, messages)
         if changes and len(changes) < MAX_SYNC:
             hub.brought_changes(stream, changes, up_to=changes[-1].change or 0)
-    if one.is_over(listener.user_id):
+    if one.is_over(listener):
         return
     if (messages and messages[0].seq > asked + 1) or len(changes) == MAX_SYNC:
         _skip(listener, one)
@@ -155,7 +190,7 @@ async def _bring(
     last_change = max(one.change, (changes[-1].change or 0) if changes else 0)
     for frame in _frames(listener.user_id, one, messages, changes):
         await listener.room()
-        if one.is_over(listener.user_id):
+        if one.is_over(listener):
             return
         listener.frame(frame)
     listener.let_go(id_, seq=last, change=last_change)

@@ -33,6 +33,8 @@ class Local:
     """Sockets, those that are just coming included."""
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Their conversations are looked at by one at a time: an older look must not undo what a newer one has found."""
+    turn: int = 0
+    """How often they were said to have left something: a look that was under way then may be from before."""
 
 
 @dataclass(slots=True, eq=False)
@@ -200,15 +202,20 @@ class Hub:
         else:
             whom = followers - about if concerned == "others" else followers | about
         frame = frames.conversation(id_, told.what, told.user_ids, None)
+        # What another replica says may have waited for Redis, and be over: then only a look says who left. Closed is for good.
+        looked_up = {"opened", "joined"} | ({"left"} if isinstance(concerned, tuple) else set())
         for user_id in whom & self.users.keys():
-            if user_id in about and told.what in {"opened", "joined"}:
-                self._joined(user_id)
+            local = self.users[user_id]
+            if user_id in about and told.what in {"opened", "joined", "left", "closed"}:
+                self._joined(user_id)  # also who left: they may be back already, and nobody may have said so
+            if user_id in about and told.what in {"left", "closed"}:
+                local.turn += 1
+            if user_id in about and told.what in looked_up:
                 continue
-            for listener in self.users[user_id].listeners:
+            for listener in local.listeners:
                 listener.frame(frame)
             if user_id in about and told.what in {"left", "closed"}:
                 self.unfollow(user_id, id_)
-                self._joined(user_id)  # they may be back already, and nobody may have said so
 
     def _came(self, told: Came) -> None:
         watched = self.watchers.get(told.user_id)

@@ -7,17 +7,20 @@ from typing import Any
 
 from dispatcher.chat.live import codes
 from dispatcher.chat.live.codes import Code
-from dispatcher.chat.live.outbox import Outbox
+from dispatcher.chat.live.outbox import MAX_CHARACTERS, MAX_FRAMES, Outbox
 
-MAX_HELD = 4096
+MAX_HELD = 2 * MAX_FRAMES
 """Frames that wait, over all conversations, until those in front of them have been fetched."""
+MAX_HELD_CHARACTERS = 2 * MAX_CHARACTERS
 
 
-@dataclass(slots=True)
-class _Held:
+@dataclass(slots=True, eq=False)
+class Held:
     """Of a conversation that is being caught up with: what was passed on meanwhile, in its order."""
 
     frames: list[tuple[bool, int, str]]
+    size: int = 0
+    """Characters of these."""
 
 
 class Listener:
@@ -27,6 +30,7 @@ class Listener:
         "_drained",
         "_held",
         "_held_count",
+        "_held_size",
         "_wake",
         "ending",
         "outbox",
@@ -55,8 +59,8 @@ class Listener:
         """Why the socket is to be closed."""
         self.watching: Sequence[str] = ()
         """Users of whom it hears whether they are there."""
-        self._held: dict[int, _Held] | None = None
-        self._held_count = 0
+        self._held: dict[int, Held] | None = None
+        self._held_count = self._held_size = 0
         self._drained: asyncio.Event | None = None
 
     async def room(self) -> None:
@@ -85,8 +89,10 @@ class Listener:
             self.frame(frame)
             return
         held.frames.append((is_change, number, frame))
+        held.size += len(frame)
         self._held_count += 1
-        if self._held_count > MAX_HELD:
+        self._held_size += len(frame)
+        if self._held_count > MAX_HELD or self._held_size > MAX_HELD_CHARACTERS:
             self.end(codes.SLOW)
 
     def receipt(self, conversation_id: int, user_id: str, marks: tuple[int, int]) -> None:
@@ -105,25 +111,34 @@ class Listener:
         self.ending = self.ending or why
         self._wake()
 
-    def hold(self, conversation_id: int) -> None:
-        """Keep what the conversation passes on from now until `let_go`."""
+    def hold(self, conversation_id: int) -> Held:
+        """Keep what the conversation passes on from now until `let_go`, and nothing of what was held of it before."""
+        self.forget(conversation_id)
         if self._held is None:
             self._held = {}
-        self._held.setdefault(conversation_id, _Held([]))
+        held = self._held[conversation_id] = Held([])
+        return held
+
+    def holds(self, conversation_id: int, held: Held) -> bool:
+        """Whether this is held still: no longer when the user has left, also when they have come again since."""
+        return self._held is not None and self._held.get(conversation_id) is held
 
     def forget(self, conversation_id: int) -> None:
         """The user is no longer in the conversation: what was held of it is not for them."""
-        if self._held and (held := self._held.pop(conversation_id, None)) is not None:
-            self._held_count -= len(held.frames)
+        self._take(conversation_id)
 
     def let_go(self, conversation_id: int, *, seq: int, change: int) -> None:
         """The socket has the conversation up to these: what was passed on behind them follows."""
-        held = self._held.pop(conversation_id) if self._held else None
+        for is_change, number, frame in self._take(conversation_id):
+            if number > (change if is_change else seq):
+                self.frame(frame)
+
+    def _take(self, conversation_id: int) -> Sequence[tuple[bool, int, str]]:
+        held = self._held.pop(conversation_id, None) if self._held else None
         if not self._held:
             self._held = None
         if held is None:
-            return
+            return ()
         self._held_count -= len(held.frames)
-        for is_change, number, frame in held.frames:
-            if number > (change if is_change else seq):
-                self.frame(frame)
+        self._held_size -= held.size
+        return held.frames

@@ -42,7 +42,7 @@ class Live:
         self._hub = Hub(
             missing=self._filler.want,
             joined=self._joined,
-            began=lambda stream: self._channels.keep(_group_channel(stream)),
+            began=self._began,
             ended=lambda stream: self._channels.release(_group_channel(stream)),
         )
         self._fanout = FanOut(pool, redis, self._hub, origin=replica)
@@ -71,6 +71,10 @@ class Live:
 
     def _joined(self, user_id: str) -> None:
         self._following.look_again(user_id)
+
+    def _began(self, stream: Stream) -> None:
+        self._channels.keep(_group_channel(stream))
+        self._filler.begun(stream)
 
     def _turned(self) -> None:
         self._checker.soon()

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 
 MAX_FRAMES = 2048
-MAX_BYTES = 1024 * 1024
+MAX_CHARACTERS = 1024 * 1024
+"""Of all frames; bytes would have to be counted by encoding each frame for each socket."""
 MAX_RECEIPTS = 4096
 """Members whose receipts wait."""
 MAX_PASSING = 64
@@ -36,13 +37,13 @@ class Outbox:
     @property
     def crowded(self) -> bool:
         """Whether it is more than half full."""
-        return self.size > MAX_BYTES // 2 or len(self._frames or ()) > MAX_FRAMES // 2
+        return self.size > MAX_CHARACTERS // 2 or len(self._frames or ()) > MAX_FRAMES // 2
 
     def put(self, frame: str) -> bool:
         """A frame that must arrive. False when there is no room: the socket is to be closed, it has a hole now."""
         if self._frames is None:
             self._frames = deque()
-        if len(self._frames) >= MAX_FRAMES or self.size + len(frame) > MAX_BYTES:
+        if len(self._frames) >= MAX_FRAMES or self.size + len(frame) > MAX_CHARACTERS:
             return False
         self._frames.append(frame)
         self.size += len(frame)

@@ -24,6 +24,9 @@ LEFT JOIN members peer ON peer.conversation_id = c.id AND c.kind = 'dm'
 WHERE m.user_id = $1 AND m.left_seq IS NULL
 ORDER BY c.last_id DESC LIMIT {MAX_FOLLOWED}
 """
+STILL_IN = """
+SELECT conversation_id FROM members WHERE user_id = $1 AND conversation_id = ANY($2) AND left_seq IS NULL
+"""
 # What is behind a seq are the newest `last_seq - seq`: no index by seq is needed. One statement sees one moment.
 BEHIND = f"""
 SELECT {", ".join(f"x.{name}" for name in OF_MESSAGE.split(", "))}
@@ -96,6 +99,11 @@ async def standings(pool: Pool, user_id: str) -> list[Standing]:
         )
         for row in await pool.fetch(STANDINGS, user_id)
     ]
+
+
+async def still_in(pool: Pool, user_id: str, conversation_ids: Iterable[int]) -> set[int]:
+    """In which of these the user is."""
+    return {row["conversation_id"] for row in await pool.fetch(STILL_IN, user_id, list(conversation_ids))}
 
 
 async def behind(
