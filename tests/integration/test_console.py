@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
@@ -126,12 +127,23 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def pipe_that_cannot_be_opened_again() -> tuple[int, int, ConsoleOutput]:
-    """A pipe without a reader cannot be opened; the reader comes after that."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    output = ConsoleOutput(writer)
-    return os.open(f"/proc/self/fd/{writer}", os.O_RDONLY), writer, output
+@contextmanager
+def pipe_that_cannot_be_opened_again() -> Iterator[tuple[int, int, ConsoleOutput]]:
+    """A named pipe without a reader is not opened without waiting for one; the reader comes after that."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder, "pipe")
+        os.mkfifo(path)
+        first = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writer = os.open(path, os.O_WRONLY)
+        stack.callback(_close, writer)
+        os.close(first)
+        with pytest.raises(OSError, match="No such device"):
+            os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+        output = ConsoleOutput(writer)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(_close, reader)
+        os.set_blocking(reader, True)
+        yield reader, writer, output
 
 
 @contextmanager
@@ -236,13 +248,10 @@ async def _on(loop: str, check: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_a_pipe_that_may_not_be_opened_again_is_written_to_by_a_thread(loop: str) -> None:
     async def check() -> None:
-        reader, writer, output = pipe_that_cannot_be_opened_again()
-        with printing(output) as channel:
+        with pipe_that_cannot_be_opened_again() as (reader, writer, output), printing(output) as channel:
             if loop == "uvloop":
                 os.set_blocking(writer, False)  # as somebody might who shares it
             await blocked_and_on_again(reader, writer, channel, SLOW)
-        os.close(reader)
-        os.close(writer)
 
     await _on(loop, check)
 
@@ -269,22 +278,21 @@ async def test_a_write_that_does_not_come_back_is_given_up_and_its_lines_may_be_
 
 
 @pytest.mark.parametrize("by", ["loop", "thread"])
-async def test_a_line_that_was_torn_is_ended_before_the_next(by: str) -> None:
-    if by == "thread":
-        reader, writer, output = pipe_that_cannot_be_opened_again()
-    else:
-        reader, writer = os.pipe()
-        output = ConsoleOutput(writer)
-    with printing(output) as channel:
+async def test_a_line_that_was_torn_is_ended_before_the_next(by: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        if by == "thread":
+            reader, writer, output = stack.enter_context(pipe_that_cannot_be_opened_again())
+        else:
+            reader, writer = stack.enter_context(opened("pipe", tmp_path))
+            output = ConsoleOutput(writer)
+        channel = stack.enter_context(printing(output))
         big, *rest = await print_all(channel, messages(1, text="x" * 200_000) + messages(2, start=1), 0.2)
         assert isinstance(big, Retry)
         assert big.maybe_delivered
         assert rest == [None, None]
         got = await asyncio.to_thread(read_what_is_there, reader)
         assert delivered(await print_all(channel, messages(2, start=1), 5)) == [0, 1]
-    os.close(writer)
-    got += await asyncio.to_thread(read_what_is_there, reader)
-    os.close(reader)
+        got += await asyncio.to_thread(read_what_is_there, reader)
     assert len(got.splitlines()) == 3
     assert printed(got) == [1, 2]
 
