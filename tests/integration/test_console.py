@@ -468,3 +468,27 @@ async def test_when_it_is_given_up_what_waits_for_room_ends_at_once() -> None:
     channel.close()
     os.close(writing)
     os.close(reading)
+
+
+async def test_when_it_is_given_up_what_a_file_has_taken_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    writer = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    with printing(writer) as channel:
+        batch = asyncio.create_task(print_all(channel, messages(20_000), 600))
+        await until(lambda: path.stat().st_size > 0)
+        channel.give_up()
+        outcomes = await batch
+    os.close(writer)
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Retry)]
+    assert outcomes[-1] is None, "it was in the middle of it"
+    assert printed(path.read_bytes()) == delivered(outcomes)
+
+
+async def test_a_failed_write_that_was_given_up_has_printed_nothing() -> None:
+    writer = os.open("/dev/full", os.O_WRONLY)
+    with printing(writer) as channel:
+        batch = asyncio.create_task(print_all(channel, messages(5), 600))
+        await pause(0)  # the write is under way
+        channel.give_up()
+        assert await batch == [None] * 5
+    os.close(writer)
