@@ -492,3 +492,21 @@ async def test_a_failed_write_that_was_given_up_has_printed_nothing() -> None:
         channel.give_up()
         assert await batch == [None] * 5
     os.close(writer)
+
+
+async def test_a_console_is_waited_for_also_where_no_more_files_can_be_opened(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened("pipe", tmp_path) as (reader, writer), printing(writer) as channel:
+        os.close(free := os.dup(writer))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            batch = asyncio.create_task(print_all(channel, messages(1_000), 600))
+            await until(lambda: channel.problem == SLOW)
+            got = os.read(reader, 65_536)
+            while not batch.done():
+                got += await asyncio.to_thread(read_what_is_there, reader)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert delivered(await batch) == list(range(1_000))
+        got += await asyncio.to_thread(read_what_is_there, reader)
+    assert printed(got) == list(range(1_000))

@@ -20,7 +20,7 @@ AGAIN_SECONDS = 1.0
 """After a failure that a poll cannot see the end of, e.g. a full disk, writing is tried again so much later."""
 
 LOOK_SECONDS = 0.01
-"""Where there is no epoll, how often to look whether there is room again."""
+"""Where no epoll can be had, how often to look whether there is room again."""
 
 _STANDARD_OUTPUT = 1
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -127,14 +127,16 @@ class ConsoleOutput:
             return
         if self._stalled_since is None:
             self._stalled_since = elapsed()
-        if not hasattr(select, "epoll"):
+        try:
+            watcher = select.epoll()
+        except (AttributeError, OSError):  # another system than Linux; or no more files can be opened
             while not self._events():
                 await pause(LOOK_SECONDS)
             return
         loop = asyncio.get_running_loop()
         there_is: asyncio.Future[None] = loop.create_future()
         # Not the descriptor itself: uvloop would set O_NONBLOCK on it.
-        with select.epoll() as watcher:
+        with watcher:
             watcher.register(self._descriptor, select.EPOLLOUT)
             loop.add_reader(watcher.fileno(), _tell, there_is)
             try:
