@@ -510,3 +510,21 @@ async def test_a_console_is_waited_for_also_where_no_more_files_can_be_opened(tm
         assert delivered(await batch) == list(range(1_000))
         got += await asyncio.to_thread(read_what_is_there, reader)
     assert printed(got) == list(range(1_000))
+
+
+async def test_writes_that_take_nothing_though_a_poll_says_there_is_room_become_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pipe_that_cannot_be_opened_again() as (_, writer, output), printing(output) as channel:
+        write = os.write
+
+        def somebody_is_quicker(descriptor: int, data: bytes) -> int:
+            if descriptor == writer:
+                raise BlockingIOError
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", somebody_is_quicker)
+        batch = asyncio.create_task(print_all(channel, messages(1), 600))
+        await until(lambda: channel.problem == SLOW)
+        channel.give_up()
+        assert await batch == [None]

@@ -162,7 +162,8 @@ class ConsoleOutput:
             return taken
         if self._poll is not None:  # so much goes in at once, so that the thread comes back
             lines = lines[: select.PIPE_BUF]
-        self._stalled_since = elapsed()
+        if self._stalled_since is None:  # what took nothing before may go on taking nothing
+            self._stalled_since = elapsed()
         self._last = self._under_way = under_way = self._thread.write(lines)
         under_way.add_done_callback(lambda done: self._has_ended(lines, done))
         return await asyncio.shield(under_way)
