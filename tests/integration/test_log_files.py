@@ -353,6 +353,60 @@ def test_a_directory_that_goes_and_comes_back(tmp_path: Path, clock: SharedClock
     assert found(logs, EVERYTHING) == ["a 6"]
 
 
+@pytest.mark.parametrize("modified", [date(1970, 1, 2), date(2200, 1, 1)])
+def test_a_log_of_a_time_that_a_zip_file_cannot_name_is_zipped(tmp_path: Path, modified: date) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    seconds = datetime.combine(modified, datetime.min.time(), UTC).timestamp()
+    os.utime(path, (seconds, seconds))
+    assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
+    assert found(tmp_path, EVERYTHING) == ["a 0"]
+
+
+def test_what_cannot_be_zipped_or_deleted_keeps_nothing_else_from_it(tmp_path: Path) -> None:
+    (tmp_path / "dispatcher-2026-11-22.log").symlink_to("/dev/null")
+    (tmp_path / "dispatcher-2026-11-23.log").write_text("a 0 |\n")
+    (tmp_path / "dispatcher-2020-01-01.zip").mkdir()
+    (tmp_path / "dispatcher-2020-01-02.zip").touch()
+    with pytest.raises(OSError, match="dispatcher-2020-01-01"):
+        archived(tmp_path, DAY, keep_days=30)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dispatcher-2020-01-01.zip",
+        "dispatcher-2026-11-22.log",
+        "dispatcher-2026-11-23.zip",
+    ]
+
+
+def test_what_is_too_old_goes_first_and_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "dispatcher-2026-11-24.log").write_text("a 0 |\n")
+    old = tmp_path / "dispatcher-2020-01-01.zip"
+    old.touch()
+    there: list[bool] = []
+
+    def rest() -> bool:
+        there.append(old.exists())
+        return False
+
+    archive(tmp_path, today=DAY, keep_days=30, rest=rest)
+    assert there == [False]
+
+
+def test_a_log_that_is_compared_with_its_zip_file_is_given_up_too(tmp_path: Path) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    text = "a 0 |\n" * 400_000  # more than is read at once
+    path.write_text(text)
+    archived(tmp_path, DAY)
+    path.write_text(text)  # the archive died before it deleted the log
+    seen: list[set[str]] = []
+
+    def rest() -> bool:
+        seen.append({one.name for one in tmp_path.iterdir()})
+        return True
+
+    archive(tmp_path, today=DAY, keep_days=30, rest=rest)
+    assert seen == [{path.name, "dispatcher-2026-11-24.zip"}]
+
+
 async def test_an_archive_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: SharedClock) -> None:
     (tmp_path / "dispatcher-2026-11-24.log").write_text("a 0 |\n")
     clock.turn(60)
