@@ -13,12 +13,14 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Timer
+from threading import enumerate as enumerate_threads
 
 import pytest
 from structlog.testing import capture_logs
 from tests.acceptance.replica import eventually
 from tests.integration.log_writer import TURNS, SharedClock
 
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import Archived, archive
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_names import ERRORS, EVERYTHING
@@ -196,6 +198,7 @@ DIES = """
 import os, sys
 from datetime import date
 from pathlib import Path
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import archive
 
 def dies(logs, left):
@@ -253,6 +256,7 @@ STOLEN = """
 import sys
 from datetime import date
 from pathlib import Path
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import archive
 
 log, raced = Path(sys.argv[1], "dispatcher-2026-11-24.log"), False
@@ -405,6 +409,24 @@ def test_a_log_that_is_compared_with_its_zip_file_is_given_up_too(tmp_path: Path
 
     archive(tmp_path, today=DAY, keep_days=30, rest=rest)
     assert seen == [{path.name, "dispatcher-2026-11-24.zip"}]
+
+
+async def test_the_end_does_not_wait_for_a_disk_that_hangs(
+    tmp_path: Path, clock: SharedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_upkeep, "END_SECONDS", 0.1)
+    hangs, old = tmp_path / "dispatcher-2026-11-20.log", tmp_path / "dispatcher-2020-01-01.zip"
+    os.mkfifo(hangs)  # to open it takes until somebody writes
+    old.touch()
+    with kept_up(LogFiles(tmp_path, seconds=clock.now), keep_days=30):
+
+        async def is_about_to_open() -> bool:
+            return not old.exists()
+
+        await eventually(is_about_to_open, seconds=5, what="what is too old is deleted")
+    thread = next(one for one in enumerate_threads() if one.name == "log upkeep")
+    hangs.open("w").close()
+    thread.join()
 
 
 async def test_an_archive_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: SharedClock) -> None:
