@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Thread, stack_size
 
 import pytest
 import uvloop
@@ -528,3 +528,15 @@ async def test_writes_that_take_nothing_though_a_poll_says_there_is_room_become_
         await until(lambda: channel.problem == SLOW)
         channel.give_up()
         assert await batch == [None]
+
+
+async def test_without_a_thread_nothing_is_printed_and_it_is_tried_again(tmp_path: Path) -> None:
+    with opened("file", tmp_path) as (_, writer), printing(writer) as channel:
+        before = stack_size(1 << 46)  # a stack that there is no room for: "can't start new thread"
+        try:
+            assert await print_all(channel, messages(2), 5) == [None, None]
+        finally:
+            stack_size(before)
+        assert channel.problem == "standard output takes nothing: resource temporarily unavailable"
+        assert delivered(await print_all(channel, messages(2), 5)) == [0, 1]
+    assert printed((tmp_path / "out").read_bytes()) == [0, 1]

@@ -8,7 +8,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Thread, stack_size
 
 import pytest
 
@@ -17,6 +17,8 @@ from dispatcher.kernel.log_terminal import QUEUE_LINES, TerminalLines
 LINES = 5_000
 """More than any of them holds."""
 DEADLINE = 10.0
+NO_THREAD = 1 << 46
+"""A stack that there is no room for: "can't start new thread"."""
 
 
 @contextmanager
@@ -59,6 +61,18 @@ def soon(run: object, what: str) -> None:
     thread.start()
     thread.join(DEADLINE)
     assert not thread.is_alive(), f"not in time: {what}"
+
+
+def test_a_line_for_which_no_thread_can_be_had_goes_out_by_the_next_one() -> None:
+    with opened("socket") as (reader, writer):
+        terminal = TerminalLines(os.fdopen(writer, "w", closefd=False))
+        before = stack_size(NO_THREAD)
+        try:
+            assert terminal.write("first") == 0
+        finally:
+            stack_size(before)
+        assert terminal.write("second") == 0
+        assert read(reader, 2) == ["first", "second"]
 
 
 @pytest.mark.parametrize("blocking", [True, False])
