@@ -303,6 +303,25 @@ async def test_what_postgres_refuses_to_take_back_ends_no_attempt(pool: Pool, re
         await until(lambda: one.console.ids == [begun])
 
 
+async def test_one_message_that_cannot_go_back_keeps_no_other_from_it(cluster: TimedCluster) -> None:
+    pool = cluster.pool
+    async with cluster.replica("a") as one:
+        ids = await put_timed(pool, 3, due_in=0.9)
+        await until(lambda: one.timekeeper.held == 3)
+        await pool.execute(  # by hand, and by mistake
+            "INSERT INTO messages (id, lane, recipient_phone, content) VALUES ($1, 'other', 'x', 'x')", ids[1]
+        )
+        with capture_logs() as said:
+            one.console.problem = "blocked"
+            await until(lambda: "release_refused" in {line["event"] for line in said})
+
+        async def others_are_back() -> bool:
+            left: list[int] = await pool.fetchval("SELECT array_agg(id) FROM messages_sending")
+            return left == ids[1:2]
+
+        await until_true(others_are_back, seconds=5)
+
+
 async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:
     pool = cluster.pool
     async with cluster.replica("a") as one:
