@@ -14,7 +14,7 @@ from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Retry
-from dispatcher.delivery import pace, schedule
+from dispatcher.delivery import pace, schedule, settler
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 
@@ -320,6 +320,30 @@ async def test_one_message_that_cannot_go_back_keeps_no_other_from_it(cluster: T
             return left == ids[1:2]
 
         await until_true(others_are_back, seconds=5)
+
+
+async def test_what_has_not_begun_goes_back_however_long_the_settler_takes(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settler, "BACKLOG", 1)
+    cluster = TimedCluster(pool, redis_url, echo_backoff_base=600, echo_backoff_cap=600)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        (first,) = await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) == 1)
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("SELECT FROM messages_sending WHERE id = $1 FOR UPDATE", first)
+            one.console.gate.set()
+            await until_true(lambda: someone_waits_for_a_lock(pool))
+            one.console.fails_with = [TORN, None]
+            ids = await put_timed(pool, 2, due_in=-1)
+            await until(lambda: one.console.batches == [1, 2])
+
+            async def one_is_back() -> bool:
+                return await states(pool) == {"sending": 2, "pending": 1}
+
+            await until_true(one_is_back, seconds=5)
+            assert await pool.fetchval("SELECT array_agg(id) FROM messages_pending") == ids[1:]
 
 
 async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:

@@ -119,14 +119,16 @@ class Sender:
         ended = elapsed()
         self._learn(outcomes, terms, began=began, early=ended < until - LEAST_SECONDS)
         timing = Timing(started_at, ended - began, None)
-        untouched = []
+        untouched, room = [], True
         for held, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 untouched.append(held.message)
-            elif not self._settled_by(held, outcome, timing):
-                await self._settler.room()
+            else:
+                room = self._settled_by(held, outcome, timing)
         if untouched:
             await give_back(self._pool, untouched)
+        if not room:
+            await self._settler.room()
 
     def _settled_by(self, held: Held, outcome: Outcome, timing: Timing) -> bool:
         result = conclude(held.message, outcome, timing, held.terms, jitter=random.random)
