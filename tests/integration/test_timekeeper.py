@@ -346,6 +346,26 @@ async def test_what_has_not_begun_goes_back_however_long_the_settler_takes(
             assert await pool.fetchval("SELECT array_agg(id) FROM messages_pending") == ids[1:]
 
 
+async def test_an_attempt_that_cannot_be_written_down_holds_up_no_other(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold", echo_timeout=60)
+    async with cluster.replica("a") as one:
+        (away,) = await put_timed(pool, 1, due_in=0.9)
+        await pool.execute(
+            f"""
+            CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql
+                AS 'BEGIN RAISE EXCEPTION ''away'' USING ERRCODE = ''57P03''; END';
+            CREATE TRIGGER away BEFORE UPDATE OR DELETE ON messages_sending
+                FOR EACH ROW WHEN (OLD.id = {away}) EXECUTE FUNCTION away()
+            """
+        )
+        with capture_logs() as said:
+            await until(lambda: "begin_failed" in {line["event"] for line in said})
+        (other,) = await put_timed(pool, 1)
+        await until(lambda: one.console.ids == [other])
+        await pool.execute("DROP TRIGGER away ON messages_sending")
+        await until(lambda: one.console.ids == [other, away])
+
+
 async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:
     pool = cluster.pool
     async with cluster.replica("a") as one:

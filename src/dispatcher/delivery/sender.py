@@ -80,19 +80,19 @@ class Sender:
         if too_old:
             group.create_task(give_back(self._pool, [held.message for held in too_old]))
         if any(held.message.reserved for held in ready):
-            ready = await self._begun(ready)
+            ready = await self._begun(ready, group)
         if ready:
             self.busy += 1
             group.create_task(self._deliver(ready))
 
-    async def _begun(self, batch: list[Held]) -> list[Held]:
+    async def _begun(self, batch: list[Held], group: asyncio.TaskGroup) -> list[Held]:
         """Those whose attempt is written down now. Nothing of the others has gone out: their leases may run out."""
         reserved = [held.message for held in batch if held.message.reserved]
         try:
             ids = await begin(self._pool, reserved)
         except Exception as error:  # noqa: BLE001 - as in give_back: attempts are under way
             log.warning("begin_failed", messages=len(reserved), error=str(error) or type(error).__name__)
-            await give_back(self._pool, reserved)
+            group.create_task(give_back(self._pool, reserved))
             ids = set()
         return [held for held in batch if not held.message.reserved or held.message.id in ids]
 
