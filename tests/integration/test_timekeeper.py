@@ -10,11 +10,13 @@ from structlog.testing import capture_logs
 from tests.integration.rows import nobody_is_at_work, someone_waits_for_a_lock, states, until, until_true
 from tests.integration.timed import TimedCluster, put_timed
 
+from dispatcher import lanes
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Retry
 from dispatcher.delivery import pace, schedule, settler
+from dispatcher.delivery.lane import SETTLE_SECONDS
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 
@@ -364,6 +366,41 @@ async def test_an_attempt_that_cannot_be_written_down_holds_up_no_other(pool: Po
         await until(lambda: one.console.ids == [other])
         await pool.execute("DROP TRIGGER away ON messages_sending")
         await until(lambda: one.console.ids == [other, away])
+
+
+def leases_last(seconds: float, cluster: TimedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the leases of the lane last for so long from now on."""
+    change = seconds - lanes.console_terms(cluster.live.value).lease_seconds
+    monkeypatch.setattr(lanes, "WAIT_SECONDS", lanes.WAIT_SECONDS + change)
+
+
+async def test_an_attempt_ends_before_its_lease(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_timeout=60)
+    leases_last(SETTLE_SECONDS + 1, cluster, monkeypatch)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) >= 2)
+    row = await pool.fetchrow("SELECT state, attempt_count FROM messages")
+    assert tuple(row) == ("pending", 0)
+
+
+async def test_no_attempt_begins_that_its_lease_leaves_no_time_for(
+    cluster: TimedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = cluster.pool
+    async with cluster.replica("a") as one:
+        usual = lanes.console_terms(cluster.live.value).lease_seconds
+        leases_last(SETTLE_SECONDS, cluster, monkeypatch)
+        ids = await put_timed(pool, 2)
+        await until(lambda: one.frontier.claims >= 2)
+        assert one.console.batches == []
+        leases_last(usual, cluster, monkeypatch)
+        await until_true(lambda: all_sent(pool))
+    assert one.console.ids == ids
+    assert await pool.fetchval("SELECT max(attempt_count) FROM messages") == 1
 
 
 async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:
