@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread, stack_size
+from threading import Event, Thread, stack_size
 
 import pytest
 import uvloop
@@ -34,9 +34,11 @@ LONGEST_GAP = 0.3
 
 
 @contextmanager
-def printing(to: ConsoleOutput | int | None) -> Iterator[ConsoleChannel]:
+def printing(
+    to: ConsoleOutput | int | None, *, now: Callable[[], datetime] = utc_now
+) -> Iterator[ConsoleChannel]:
     output = to if isinstance(to, ConsoleOutput) else ConsoleOutput(to)
-    channel = ConsoleChannel(output, line=plain_line, now=utc_now)
+    channel = ConsoleChannel(output, line=plain_line, now=now)
     try:
         yield channel
     finally:
@@ -144,6 +146,14 @@ def pipe_that_cannot_be_opened_again() -> Iterator[tuple[int, int, ConsoleOutput
         stack.callback(_close, reader)
         os.set_blocking(reader, True)
         yield reader, writer, output
+
+
+def fill(pipe: int) -> None:
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n" * 4096)
+    os.set_blocking(pipe, True)
 
 
 @contextmanager
@@ -320,11 +330,7 @@ async def test_a_cancelled_batch_leaves_the_order_of_the_others() -> None:
 
 async def test_what_is_printed_late_says_so_in_the_line_and_in_the_record() -> None:
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"\n" * 4096)
-    os.set_blocking(writer, True)
+    fill(writer)
     due = utc_now()
     with printing(writer) as channel:
         envelope = Envelope(1, "somebody", "1.", 1, "c-1", due)
@@ -492,6 +498,93 @@ async def test_a_failed_write_that_was_given_up_has_printed_nothing() -> None:
         channel.give_up()
         assert await batch == [None] * 5
     os.close(writer)
+
+
+async def test_of_a_write_that_was_cut_off_while_it_was_given_up_the_torn_line_alone_is_unknown(
+    tmp_path: Path,
+) -> None:
+    path, at, envelopes = tmp_path / "out", utc_now(), messages(3)
+    whole, torn, _ = (plain_line(envelope, at) for envelope in envelopes)
+    taken = b"\n" + whole + torn[:-1]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    output = ConsoleOutput(writer)
+    output.mid_line = True
+    with printing(output, now=lambda: at) as channel:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(taken), before[1]))
+        try:
+            batch = asyncio.create_task(print_all(channel, envelopes, 600))
+            await pause(0)  # the write is under way
+            channel.give_up()
+            first, second, third = await batch
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    os.close(writer)
+    assert path.read_bytes() == taken
+    assert isinstance(first, Delivered)
+    assert isinstance(second, Retry)
+    assert second.maybe_delivered
+    assert third is None
+
+
+async def test_a_write_that_was_given_up_still_tears_the_line() -> None:
+    with pipe_that_cannot_be_opened_again() as (reader, writer, output):
+        fill(writer)
+        writing = asyncio.create_task(output.write(b"torn"))
+        await pause(0)  # it is under way
+        writing.cancel()
+        assert isinstance((await asyncio.gather(writing, return_exceptions=True))[0], asyncio.CancelledError)
+        room = asyncio.create_task(output.room())
+        assert not output.mid_line
+        got = await asyncio.to_thread(read_what_is_there, reader)
+        await room
+        assert got.endswith(b"\ntorn")
+        assert output.mid_line
+        output.close()
+
+
+async def test_while_a_write_does_not_come_back_no_other_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, write = Event(), os.write
+    with opened("file", tmp_path) as (_, writer), printing(writer) as channel:
+
+        def hang(descriptor: int, data: bytes) -> int:
+            if descriptor == writer:
+                goes_on.wait(30)
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", hang)
+        (first,) = await print_all(channel, messages(1), 0.1)
+        assert isinstance(first, Retry)
+        assert first.maybe_delivered
+        assert await print_all(channel, messages(1, start=1), 0.1) == [None]
+        assert await print_all(channel, messages(1, start=2), 0.1) == [None]
+        goes_on.set()
+        assert delivered(await print_all(channel, messages(1, start=3), 30)) == [0]
+    assert printed((tmp_path / "out").read_bytes()) == [0, 3]
+
+
+async def test_where_there_is_no_room_no_line_is_made(tmp_path: Path) -> None:
+    asked: list[datetime] = []
+
+    def now() -> datetime:
+        asked.append(utc_now())
+        return asked[-1]
+
+    with opened("pipe", tmp_path) as (_, writer), printing(writer, now=now) as channel:
+        fill(writer)
+        assert await print_all(channel, messages(1), 0.1) == [None]
+    assert asked == []
+
+
+async def test_a_reader_may_lag_for_half_a_second(tmp_path: Path) -> None:
+    with opened("pipe", tmp_path) as (_, writer), printing(writer) as channel:
+        fill(writer)
+        began = elapsed()
+        assert channel.problem is None
+        await until(lambda: channel.problem == SLOW)
+        assert elapsed() - began > 0.5
 
 
 async def test_a_console_is_waited_for_also_where_no_more_files_can_be_opened(tmp_path: Path) -> None:
