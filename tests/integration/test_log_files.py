@@ -288,6 +288,38 @@ def test_at_its_end_a_process_lets_go_of_its_files(tmp_path: Path, clock: Shared
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
 
 
+def test_what_several_append_to_one_file_stands_in_it_in_turn(tmp_path: Path, clock: SharedClock) -> None:
+    logs = tmp_path / "logs"
+    a, b = (LogFiles(logs, seconds=clock.now) for _ in range(2))
+    for n in range(2):
+        a.write(f"a {n}", error=False)
+        b.write(f"b {n}", error=False)
+    (path,) = logs.iterdir()
+    assert path.read_text().split("\n") == ["a 0", "b 0", "a 1", "b 1", ""]
+    a.close()
+    b.close()
+
+
+def test_a_zip_file_is_safe_before_its_log_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    synced: list[tuple[Path, set[Path]]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert target == tmp_path or zipfile.is_zipfile(target), "all of it is written by then"
+        synced.append((target, set(tmp_path.iterdir())))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    archived(tmp_path, DAY)
+    made = path.with_suffix(".zip")
+    part = path.with_suffix(".zip.part")
+    assert synced == [(part, {path, part}), (tmp_path, {path, made})]
+    assert set(tmp_path.iterdir()) == {made}
+
+
 def test_a_zipping_under_way_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "dispatcher-2026-11-24.log").write_text("a 0 |\n")
     archive(tmp_path, today=DAY, keep_days=30, rest=lambda: True)

@@ -4,6 +4,8 @@ import os
 import pty
 import select
 import socket
+import subprocess
+import sys
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,3 +135,38 @@ def test_a_reader_that_goes_ends_nothing_and_the_next_one_gets_what_comes(
 
         soon(until_read, "what was written for the next reader")
         os.close(reader)
+
+
+ENDS = """
+import sys
+from dispatcher.kernel import log_terminal
+
+log_terminal.END_SECONDS = float(sys.argv[1])
+terminal = log_terminal.TerminalLines(sys.stderr)
+for n in range(int(sys.argv[2])):
+    terminal.write(f"{n:0100}")
+print("written", flush=True)
+"""
+
+
+def ending(seconds: float) -> subprocess.Popen[str]:
+    """A process that has written more than its standard error holds, and waits for so long at its end."""
+    command = [sys.executable, "-c", ENDS, str(seconds), str(LINES)]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+def test_what_is_queued_at_the_end_of_the_process_still_goes_out() -> None:
+    with ending(60) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert said.splitlines() == texts(LINES)
+
+
+def test_a_process_ends_though_nobody_reads() -> None:
+    with ending(0.1) as process:
+        assert process.wait(30) == 0
