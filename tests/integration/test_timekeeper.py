@@ -383,8 +383,8 @@ async def test_an_attempt_ends_before_its_lease(
         one.console.gate.clear()
         await put_timed(pool, 1)
         await until(lambda: len(one.console.batches) >= 2)
-    row = await pool.fetchrow("SELECT state, attempt_count FROM messages")
-    assert tuple(row) == ("pending", 0)
+    rows = await pool.fetch("SELECT state, attempt_count FROM messages")
+    assert [tuple(row) for row in rows] == [("pending", 0)]
 
 
 async def test_no_attempt_begins_that_its_lease_leaves_no_time_for(
