@@ -15,7 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
-from threading import Thread
+from tempfile import TemporaryDirectory
+from threading import Event, Thread, stack_size
 
 import pytest
 import uvloop
@@ -33,9 +34,11 @@ LONGEST_GAP = 0.3
 
 
 @contextmanager
-def printing(to: ConsoleOutput | int | None) -> Iterator[ConsoleChannel]:
+def printing(
+    to: ConsoleOutput | int | None, *, now: Callable[[], datetime] = utc_now
+) -> Iterator[ConsoleChannel]:
     output = to if isinstance(to, ConsoleOutput) else ConsoleOutput(to)
-    channel = ConsoleChannel(output, line=plain_line, now=utc_now)
+    channel = ConsoleChannel(output, line=plain_line, now=now)
     try:
         yield channel
     finally:
@@ -126,12 +129,31 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def pipe_that_cannot_be_opened_again() -> tuple[int, int, ConsoleOutput]:
-    """A pipe without a reader cannot be opened; the reader comes after that."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    output = ConsoleOutput(writer)
-    return os.open(f"/proc/self/fd/{writer}", os.O_RDONLY), writer, output
+@contextmanager
+def pipe_that_cannot_be_opened_again() -> Iterator[tuple[int, int, ConsoleOutput]]:
+    """A named pipe without a reader is not opened without waiting for one; the reader comes after that."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder, "pipe")
+        os.mkfifo(path)
+        first = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writer = os.open(path, os.O_WRONLY)
+        stack.callback(_close, writer)
+        os.close(first)
+        with pytest.raises(OSError, match="No such device"):
+            os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+        output = ConsoleOutput(writer)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(_close, reader)
+        os.set_blocking(reader, True)
+        yield reader, writer, output
+
+
+def fill(pipe: int) -> None:
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n" * 4096)
+    os.set_blocking(pipe, True)
 
 
 @contextmanager
@@ -236,13 +258,10 @@ async def _on(loop: str, check: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_a_pipe_that_may_not_be_opened_again_is_written_to_by_a_thread(loop: str) -> None:
     async def check() -> None:
-        reader, writer, output = pipe_that_cannot_be_opened_again()
-        with printing(output) as channel:
+        with pipe_that_cannot_be_opened_again() as (reader, writer, output), printing(output) as channel:
             if loop == "uvloop":
                 os.set_blocking(writer, False)  # as somebody might who shares it
             await blocked_and_on_again(reader, writer, channel, SLOW)
-        os.close(reader)
-        os.close(writer)
 
     await _on(loop, check)
 
@@ -269,22 +288,21 @@ async def test_a_write_that_does_not_come_back_is_given_up_and_its_lines_may_be_
 
 
 @pytest.mark.parametrize("by", ["loop", "thread"])
-async def test_a_line_that_was_torn_is_ended_before_the_next(by: str) -> None:
-    if by == "thread":
-        reader, writer, output = pipe_that_cannot_be_opened_again()
-    else:
-        reader, writer = os.pipe()
-        output = ConsoleOutput(writer)
-    with printing(output) as channel:
+async def test_a_line_that_was_torn_is_ended_before_the_next(by: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        if by == "thread":
+            reader, writer, output = stack.enter_context(pipe_that_cannot_be_opened_again())
+        else:
+            reader, writer = stack.enter_context(opened("pipe", tmp_path))
+            output = ConsoleOutput(writer)
+        channel = stack.enter_context(printing(output))
         big, *rest = await print_all(channel, messages(1, text="x" * 200_000) + messages(2, start=1), 0.2)
         assert isinstance(big, Retry)
         assert big.maybe_delivered
         assert rest == [None, None]
         got = await asyncio.to_thread(read_what_is_there, reader)
         assert delivered(await print_all(channel, messages(2, start=1), 5)) == [0, 1]
-    os.close(writer)
-    got += await asyncio.to_thread(read_what_is_there, reader)
-    os.close(reader)
+        got += await asyncio.to_thread(read_what_is_there, reader)
     assert len(got.splitlines()) == 3
     assert printed(got) == [1, 2]
 
@@ -312,11 +330,7 @@ async def test_a_cancelled_batch_leaves_the_order_of_the_others() -> None:
 
 async def test_what_is_printed_late_says_so_in_the_line_and_in_the_record() -> None:
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"\n" * 4096)
-    os.set_blocking(writer, True)
+    fill(writer)
     due = utc_now()
     with printing(writer) as channel:
         envelope = Envelope(1, "somebody", "1.", 1, "c-1", due)
@@ -460,3 +474,161 @@ async def test_when_it_is_given_up_what_waits_for_room_ends_at_once() -> None:
     channel.close()
     os.close(writing)
     os.close(reading)
+
+
+async def test_when_it_is_given_up_what_a_file_has_taken_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    writer = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    with printing(writer) as channel:
+        batch = asyncio.create_task(print_all(channel, messages(20_000), 600))
+        await until(lambda: path.stat().st_size > 0)
+        channel.give_up()
+        outcomes = await batch
+    os.close(writer)
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Retry)]
+    assert outcomes[-1] is None, "it was in the middle of it"
+    assert printed(path.read_bytes()) == delivered(outcomes)
+
+
+async def test_a_failed_write_that_was_given_up_has_printed_nothing() -> None:
+    writer = os.open("/dev/full", os.O_WRONLY)
+    with printing(writer) as channel:
+        batch = asyncio.create_task(print_all(channel, messages(5), 600))
+        await pause(0)  # the write is under way
+        channel.give_up()
+        assert await batch == [None] * 5
+    os.close(writer)
+
+
+async def test_of_a_write_that_was_cut_off_while_it_was_given_up_the_torn_line_alone_is_unknown(
+    tmp_path: Path,
+) -> None:
+    path, at, envelopes = tmp_path / "out", utc_now(), messages(3)
+    whole, torn, _ = (plain_line(envelope, at) for envelope in envelopes)
+    taken = b"\n" + whole + torn[:-1]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    output = ConsoleOutput(writer)
+    output.mid_line = True
+    with printing(output, now=lambda: at) as channel:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(taken), before[1]))
+        try:
+            batch = asyncio.create_task(print_all(channel, envelopes, 600))
+            await pause(0)  # the write is under way
+            channel.give_up()
+            first, second, third = await batch
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    os.close(writer)
+    assert path.read_bytes() == taken
+    assert isinstance(first, Delivered)
+    assert isinstance(second, Retry)
+    assert second.maybe_delivered
+    assert third is None
+
+
+async def test_a_write_that_was_given_up_still_tears_the_line() -> None:
+    with pipe_that_cannot_be_opened_again() as (reader, writer, output):
+        fill(writer)
+        writing = asyncio.create_task(output.write(b"torn"))
+        await pause(0)  # it is under way
+        writing.cancel()
+        assert isinstance((await asyncio.gather(writing, return_exceptions=True))[0], asyncio.CancelledError)
+        room = asyncio.create_task(output.room())
+        got = await asyncio.to_thread(read_what_is_there, reader)
+        await room
+        assert got.endswith(b"\ntorn")
+        assert output.mid_line
+        output.close()
+
+
+async def test_while_a_write_does_not_come_back_no_other_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, write = Event(), os.write
+    with opened("file", tmp_path) as (_, writer), printing(writer) as channel:
+
+        def hang(descriptor: int, data: bytes) -> int:
+            if descriptor == writer:
+                goes_on.wait(30)
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", hang)
+        (first,) = await print_all(channel, messages(1), 0.1)
+        assert isinstance(first, Retry)
+        assert first.maybe_delivered
+        assert await print_all(channel, messages(1, start=1), 0.1) == [None]
+        assert await print_all(channel, messages(1, start=2), 0.1) == [None]
+        goes_on.set()
+        assert delivered(await print_all(channel, messages(1, start=3), 30)) == [0]
+    assert printed((tmp_path / "out").read_bytes()) == [0, 3]
+
+
+async def test_where_there_is_no_room_no_line_is_made(tmp_path: Path) -> None:
+    asked: list[datetime] = []
+
+    def now() -> datetime:
+        asked.append(utc_now())
+        return asked[-1]
+
+    with opened("pipe", tmp_path) as (_, writer), printing(writer, now=now) as channel:
+        fill(writer)
+        assert await print_all(channel, messages(1), 0.1) == [None]
+    assert asked == []
+
+
+async def test_a_reader_may_lag_for_half_a_second(tmp_path: Path) -> None:
+    with opened("pipe", tmp_path) as (_, writer), printing(writer) as channel:
+        fill(writer)
+        began = elapsed()
+        assert channel.problem is None
+        await until(lambda: channel.problem == SLOW)
+        assert elapsed() - began > 0.5
+
+
+async def test_a_console_is_waited_for_also_where_no_more_files_can_be_opened(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with opened("pipe", tmp_path) as (reader, writer), printing(writer) as channel:
+        os.close(free := os.dup(writer))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            batch = asyncio.create_task(print_all(channel, messages(1_000), 600))
+            await until(lambda: channel.problem == SLOW)
+            got = os.read(reader, 65_536)
+            while not batch.done():
+                got += await asyncio.to_thread(read_what_is_there, reader)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert delivered(await batch) == list(range(1_000))
+        got += await asyncio.to_thread(read_what_is_there, reader)
+    assert printed(got) == list(range(1_000))
+
+
+async def test_writes_that_take_nothing_though_a_poll_says_there_is_room_become_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pipe_that_cannot_be_opened_again() as (_, writer, output), printing(output) as channel:
+        write = os.write
+
+        def somebody_is_quicker(descriptor: int, data: bytes) -> int:
+            if descriptor == writer:
+                raise BlockingIOError
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", somebody_is_quicker)
+        batch = asyncio.create_task(print_all(channel, messages(1), 600))
+        await until(lambda: channel.problem == SLOW)
+        channel.give_up()
+        assert await batch == [None]
+
+
+async def test_without_a_thread_nothing_is_printed_and_it_is_tried_again(tmp_path: Path) -> None:
+    with opened("file", tmp_path) as (_, writer), printing(writer) as channel:
+        before = stack_size(1 << 46)  # a stack that there is no room for: "can't start new thread"
+        try:
+            assert await print_all(channel, messages(2), 5) == [None, None]
+        finally:
+            stack_size(before)
+        assert channel.problem == "standard output takes nothing: resource temporarily unavailable"
+        assert delivered(await print_all(channel, messages(2), 5)) == [0, 1]
+    assert printed((tmp_path / "out").read_bytes()) == [0, 1]

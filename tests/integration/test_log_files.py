@@ -13,12 +13,14 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Timer
+from threading import enumerate as enumerate_threads
 
 import pytest
 from structlog.testing import capture_logs
 from tests.acceptance.replica import eventually
 from tests.integration.log_writer import TURNS, SharedClock
 
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import Archived, archive
 from dispatcher.kernel.log_files import LogFiles
 from dispatcher.kernel.log_names import ERRORS, EVERYTHING
@@ -196,6 +198,7 @@ DIES = """
 import os, sys
 from datetime import date
 from pathlib import Path
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import archive
 
 def dies(logs, left):
@@ -253,6 +256,7 @@ STOLEN = """
 import sys
 from datetime import date
 from pathlib import Path
+from dispatcher.kernel import log_upkeep
 from dispatcher.kernel.log_archive import archive
 
 log, raced = Path(sys.argv[1], "dispatcher-2026-11-24.log"), False
@@ -282,6 +286,38 @@ def test_at_its_end_a_process_lets_go_of_its_files(tmp_path: Path, clock: Shared
     with kept_up(files, keep_days=3650):
         files.write("a 0 |", error=False)
     assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
+
+
+def test_what_several_append_to_one_file_stands_in_it_in_turn(tmp_path: Path, clock: SharedClock) -> None:
+    logs = tmp_path / "logs"
+    a, b = (LogFiles(logs, seconds=clock.now) for _ in range(2))
+    for n in range(2):
+        a.write(f"a {n}", error=False)
+        b.write(f"b {n}", error=False)
+    (path,) = logs.iterdir()
+    assert path.read_text().split("\n") == ["a 0", "b 0", "a 1", "b 1", ""]
+    a.close()
+    b.close()
+
+
+def test_a_zip_file_is_safe_before_its_log_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    synced: list[tuple[Path, set[Path]]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert target == tmp_path or zipfile.is_zipfile(target), "all of it is written by then"
+        synced.append((target, set(tmp_path.iterdir())))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    archived(tmp_path, DAY)
+    made = path.with_suffix(".zip")
+    part = path.with_suffix(".zip.part")
+    assert synced == [(part, {path, part}), (tmp_path, {path, made})]
+    assert set(tmp_path.iterdir()) == {made}
 
 
 def test_a_zipping_under_way_is_given_up(tmp_path: Path) -> None:
@@ -351,6 +387,78 @@ def test_a_directory_that_goes_and_comes_back(tmp_path: Path, clock: SharedClock
     assert [line["event"] for line in said] == ["log_files_failed", "log_files_back"]
     assert said[1]["missed"] == 4
     assert found(logs, EVERYTHING) == ["a 6"]
+
+
+@pytest.mark.parametrize("modified", [date(1970, 1, 2), date(2200, 1, 1)])
+def test_a_log_of_a_time_that_a_zip_file_cannot_name_is_zipped(tmp_path: Path, modified: date) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    path.write_text("a 0 |\n")
+    seconds = datetime.combine(modified, datetime.min.time(), UTC).timestamp()
+    os.utime(path, (seconds, seconds))
+    assert archived(tmp_path, DAY).zipped == ["dispatcher-2026-11-24.zip"]
+    assert found(tmp_path, EVERYTHING) == ["a 0"]
+
+
+def test_what_cannot_be_zipped_or_deleted_keeps_nothing_else_from_it(tmp_path: Path) -> None:
+    (tmp_path / "dispatcher-2026-11-22.log").symlink_to("/dev/null")
+    (tmp_path / "dispatcher-2026-11-23.log").write_text("a 0 |\n")
+    (tmp_path / "dispatcher-2020-01-01.zip").mkdir()
+    (tmp_path / "dispatcher-2020-01-02.zip").touch()
+    with pytest.raises(OSError, match="dispatcher-2020-01-01"):
+        archived(tmp_path, DAY, keep_days=30)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dispatcher-2020-01-01.zip",
+        "dispatcher-2026-11-22.log",
+        "dispatcher-2026-11-23.zip",
+    ]
+
+
+def test_what_is_too_old_goes_first_and_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "dispatcher-2026-11-24.log").write_text("a 0 |\n")
+    old = tmp_path / "dispatcher-2020-01-01.zip"
+    old.touch()
+    there: list[bool] = []
+
+    def rest() -> bool:
+        there.append(old.exists())
+        return False
+
+    archive(tmp_path, today=DAY, keep_days=30, rest=rest)
+    assert there == [False]
+
+
+def test_a_log_that_is_compared_with_its_zip_file_is_given_up_too(tmp_path: Path) -> None:
+    path = tmp_path / "dispatcher-2026-11-24.log"
+    text = "a 0 |\n" * 400_000  # more than is read at once
+    path.write_text(text)
+    archived(tmp_path, DAY)
+    path.write_text(text)  # the archive died before it deleted the log
+    seen: list[set[str]] = []
+
+    def rest() -> bool:
+        seen.append({one.name for one in tmp_path.iterdir()})
+        return True
+
+    archive(tmp_path, today=DAY, keep_days=30, rest=rest)
+    assert seen == [{path.name, "dispatcher-2026-11-24.zip"}]
+
+
+async def test_the_end_does_not_wait_for_a_disk_that_hangs(
+    tmp_path: Path, clock: SharedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_upkeep, "END_SECONDS", 0.1)
+    hangs, old = tmp_path / "dispatcher-2026-11-20.log", tmp_path / "dispatcher-2020-01-01.zip"
+    os.mkfifo(hangs)  # to open it takes until somebody writes
+    old.touch()
+    with kept_up(LogFiles(tmp_path, seconds=clock.now), keep_days=30):
+
+        async def is_about_to_open() -> bool:
+            return not old.exists()
+
+        await eventually(is_about_to_open, seconds=5, what="what is too old is deleted")
+    thread = next(one for one in enumerate_threads() if one.name == "log upkeep")
+    hangs.open("w").close()
+    thread.join()
 
 
 async def test_an_archive_that_fails_is_told_once_and_goes_on(tmp_path: Path, clock: SharedClock) -> None:

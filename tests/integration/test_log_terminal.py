@@ -4,11 +4,13 @@ import os
 import pty
 import select
 import socket
+import subprocess
+import sys
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Thread, stack_size
 
 import pytest
 
@@ -17,6 +19,8 @@ from dispatcher.kernel.log_terminal import QUEUE_LINES, TerminalLines
 LINES = 5_000
 """More than any of them holds."""
 DEADLINE = 10.0
+NO_THREAD = 1 << 46
+"""A stack that there is no room for: "can't start new thread"."""
 
 
 @contextmanager
@@ -59,6 +63,18 @@ def soon(run: object, what: str) -> None:
     thread.start()
     thread.join(DEADLINE)
     assert not thread.is_alive(), f"not in time: {what}"
+
+
+def test_a_line_for_which_no_thread_can_be_had_goes_out_by_the_next_one() -> None:
+    with opened("socket") as (reader, writer):
+        terminal = TerminalLines(os.fdopen(writer, "w", closefd=False))
+        before = stack_size(NO_THREAD)
+        try:
+            assert terminal.write("first") == 0
+        finally:
+            stack_size(before)
+        assert terminal.write("second") == 0
+        assert read(reader, 2) == ["first", "second"]
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -119,3 +135,38 @@ def test_a_reader_that_goes_ends_nothing_and_the_next_one_gets_what_comes(
 
         soon(until_read, "what was written for the next reader")
         os.close(reader)
+
+
+ENDS = """
+import sys
+from dispatcher.kernel import log_terminal
+
+log_terminal.END_SECONDS = float(sys.argv[1])
+terminal = log_terminal.TerminalLines(sys.stderr)
+for n in range(int(sys.argv[2])):
+    terminal.write(f"{n:0100}")
+print("written", flush=True)
+"""
+
+
+def ending(seconds: float) -> subprocess.Popen[str]:
+    """A process that has written more than its standard error holds, and waits for so long at its end."""
+    command = [sys.executable, "-c", ENDS, str(seconds), str(LINES)]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+def test_what_is_queued_at_the_end_of_the_process_still_goes_out() -> None:
+    with ending(60) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert said.splitlines() == texts(LINES)
+
+
+def test_a_process_ends_though_nobody_reads() -> None:
+    with ending(0.1) as process:
+        assert process.wait(30) == 0

@@ -10,11 +10,13 @@ from structlog.testing import capture_logs
 from tests.integration.rows import nobody_is_at_work, someone_waits_for_a_lock, states, until, until_true
 from tests.integration.timed import TimedCluster, put_timed
 
+from dispatcher import lanes
 from dispatcher.channels.console import ConsoleChannel
 from dispatcher.channels.console_line import plain_line
 from dispatcher.channels.console_output import ConsoleOutput
 from dispatcher.channels.contract import Retry
-from dispatcher.delivery import pace, schedule
+from dispatcher.delivery import pace, schedule, settler
+from dispatcher.delivery.lane import SETTLE_SECONDS
 from dispatcher.kernel.clock import utc_now
 from dispatcher.kernel.db import Pool
 
@@ -301,6 +303,104 @@ async def test_what_postgres_refuses_to_take_back_ends_no_attempt(pool: Pool, re
         await until(lambda: one.timekeeper.held == 0)
         one.console.gate.set()
         await until(lambda: one.console.ids == [begun])
+
+
+async def test_one_message_that_cannot_go_back_keeps_no_other_from_it(cluster: TimedCluster) -> None:
+    pool = cluster.pool
+    async with cluster.replica("a") as one:
+        ids = await put_timed(pool, 3, due_in=0.9)
+        await until(lambda: one.timekeeper.held == 3)
+        await pool.execute(  # by hand, and by mistake
+            "INSERT INTO messages (id, lane, recipient_phone, content) VALUES ($1, 'other', 'x', 'x')", ids[1]
+        )
+        with capture_logs() as said:
+            one.console.problem = "blocked"
+            await until(lambda: "release_refused" in {line["event"] for line in said})
+
+        async def others_are_back() -> bool:
+            left: list[int] = await pool.fetchval("SELECT array_agg(id) FROM messages_sending")
+            return left == ids[1:2]
+
+        await until_true(others_are_back, seconds=5)
+
+
+async def test_what_has_not_begun_goes_back_however_long_the_settler_takes(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settler, "BACKLOG", 1)
+    cluster = TimedCluster(pool, redis_url, echo_backoff_base=600, echo_backoff_cap=600)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        (first,) = await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) == 1)
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("SELECT FROM messages_sending WHERE id = $1 FOR UPDATE", first)
+            one.console.gate.set()
+            await until_true(lambda: someone_waits_for_a_lock(pool))
+            one.console.fails_with = [TORN, None]
+            ids = await put_timed(pool, 2, due_in=-1)
+            await until(lambda: one.console.batches == [1, 2])
+
+            async def one_is_back() -> bool:
+                return await states(pool) == {"sending": 2, "pending": 1}
+
+            await until_true(one_is_back, seconds=5)
+            assert await pool.fetchval("SELECT array_agg(id) FROM messages_pending") == ids[1:]
+
+
+async def test_an_attempt_that_cannot_be_written_down_holds_up_no_other(pool: Pool, redis_url: str) -> None:
+    cluster = TimedCluster(pool, redis_url, on_uncertain="hold", echo_timeout=60)
+    async with cluster.replica("a") as one:
+        (away,) = await put_timed(pool, 1, due_in=0.9)
+        await pool.execute(
+            f"""
+            CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql
+                AS 'BEGIN RAISE EXCEPTION ''away'' USING ERRCODE = ''57P03''; END';
+            CREATE TRIGGER away BEFORE UPDATE OR DELETE ON messages_sending
+                FOR EACH ROW WHEN (OLD.id = {away}) EXECUTE FUNCTION away()
+            """
+        )
+        with capture_logs() as said:
+            await until(lambda: "begin_failed" in {line["event"] for line in said})
+        (other,) = await put_timed(pool, 1)
+        await until(lambda: one.console.ids == [other])
+        await pool.execute("DROP TRIGGER away ON messages_sending")
+        await until(lambda: one.console.ids == [other, away])
+
+
+def leases_last(seconds: float, cluster: TimedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the leases of the lane last for so long from now on."""
+    change = seconds - lanes.console_terms(cluster.live.value).lease_seconds
+    monkeypatch.setattr(lanes, "WAIT_SECONDS", lanes.WAIT_SECONDS + change)
+
+
+async def test_an_attempt_ends_before_its_lease(
+    pool: Pool, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = TimedCluster(pool, redis_url, echo_timeout=60)
+    leases_last(SETTLE_SECONDS + 1, cluster, monkeypatch)
+    async with cluster.replica("a") as one:
+        one.console.gate.clear()
+        await put_timed(pool, 1)
+        await until(lambda: len(one.console.batches) >= 2)
+    rows = await pool.fetch("SELECT state, attempt_count FROM messages")
+    assert [tuple(row) for row in rows] == [("pending", 0)]
+
+
+async def test_no_attempt_begins_that_its_lease_leaves_no_time_for(
+    cluster: TimedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = cluster.pool
+    async with cluster.replica("a") as one:
+        usual = lanes.console_terms(cluster.live.value).lease_seconds
+        leases_last(SETTLE_SECONDS, cluster, monkeypatch)
+        ids = await put_timed(pool, 2)
+        await until(lambda: one.frontier.claims >= 2)
+        assert one.console.batches == []
+        leases_last(usual, cluster, monkeypatch)
+        await until_true(lambda: all_sent(pool))
+    assert one.console.ids == ids
+    assert await pool.fetchval("SELECT max(attempt_count) FROM messages") == 1
 
 
 async def test_a_claim_that_had_to_wait_does_not_hide_what_comes_back(cluster: TimedCluster) -> None:

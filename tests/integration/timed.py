@@ -37,7 +37,7 @@ class KeepingConsole:
         self.gate.set()
         self.gave_up = asyncio.Event()
         self.fails_with: list[Outcome | None] = []
-        """What it answers for each message, when it has nothing better."""
+        """What it answers for one message after the other, in turn, when it has nothing better."""
 
     async def deliver_batch(self, envelopes: Sequence[Envelope], *, until: float) -> Sequence[Outcome | None]:
         self.batches.append(len(envelopes))
@@ -48,7 +48,7 @@ class KeepingConsole:
         if not self.gate.is_set() or until <= elapsed():
             return [None] * len(envelopes)
         if self.fails_with:
-            return self.fails_with * len(envelopes)
+            return (self.fails_with * len(envelopes))[: len(envelopes)]
         at = self._clock.now()
         self.printed += [(envelope, at) for envelope in envelopes]
         return [Delivered(at.timestamp()) for _ in envelopes]

@@ -47,3 +47,12 @@ def test_archives_are_kept_for_whole_days() -> None:
         "dispatcher-errors-2026-02-27.zip",
     ]
     assert too_old([*FOREIGN, *names], TODAY, keep_days=2) == []
+
+
+def test_a_piece_is_kept_while_its_log_is_there_for_somebody_may_be_zipping_it() -> None:
+    log, pieces = (
+        "dispatcher-2026-01-01.log",
+        ["dispatcher-2026-01-01.2.zip.part", "dispatcher-2026-01-01.zip.part"],
+    )
+    assert too_old([log, *pieces], TODAY, keep_days=1) == []
+    assert too_old(pieces, TODAY, keep_days=1) == pieces

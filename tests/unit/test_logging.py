@@ -46,3 +46,23 @@ def test_a_traceback_shows_no_local_variables(env: str, tmp_path: Path) -> None:
         for text in texts:
             assert said in text
     assert not any(SECRET in text for text in texts)
+
+
+CLOSED = """
+import pathlib, sys, structlog
+from dispatcher.kernel.log_files import LogFiles
+from dispatcher.kernel.logging import configure_logging
+
+assert sys.stderr is None
+files = LogFiles(pathlib.Path(sys.argv[2]))
+configure_logging(level="INFO", env=sys.argv[1], service="s", version="1", replica="r", files=files)
+structlog.get_logger().info("said")
+"""
+
+
+@pytest.mark.parametrize("env", ["local", "production"])
+def test_a_standard_error_that_is_closed_ends_nothing(env: str, tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$@" 2>&-', "sh", sys.executable, "-c", CLOSED, env, str(tmp_path)]
+    subprocess.run(command, check=True, timeout=30)
+    (path,) = tmp_path.iterdir()
+    assert "said" in path.read_text()

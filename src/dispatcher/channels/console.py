@@ -16,7 +16,11 @@ NO_SPIN_SECONDS = 0.01
 TURN_SECONDS = 0.002
 """For so long lines go out before others of the event loop get their turn."""
 
+END_SECONDS = 0.25
+"""For so long a write that was given up may still end, so that what it took is known: less than settling needs."""
+
 _TORN = "the line was begun, and its end did not go out"
+_UNKNOWN = Retry(_TORN, maybe_delivered=True)
 
 
 class ConsoleChannel:
@@ -91,26 +95,21 @@ class ConsoleChannel:
         at = self._now()
         lines = self._lines(envelopes, place, at)
         started = b"\n" if self._output.mid_line else b""  # ends a line that an earlier batch could not
-        chunk = started + b"".join(lines)
-        unknown = Retry(_TORN, maybe_delivered=True)
         try:
-            taken = await self._output.write(chunk)
-        except asyncio.CancelledError:  # a thread goes on writing, and how far it gets is not known
-            outcomes[place : place + len(lines)] = [unknown] * len(lines)
+            taken = await self._output.write(started + b"".join(lines))
+        except asyncio.CancelledError:  # a thread goes on writing; a disk's write ends soon, as a rule
+            outcomes[place : place + len(lines)] = [_UNKNOWN] * len(lines)
+            ended = await self._output.came_back(END_SECONDS)
+            if ended is not None:
+                _record(outcomes, place, lines, ended - len(started), at)
             raise
         except OSError:
             return None
-        taken -= len(started)
-        for number, line in enumerate(lines):
-            if taken <= 0:
-                return number
-            if taken < len(line):
-                outcomes[place + number] = unknown
-                outcomes[place + number] = await self._end_line(memoryview(line)[taken:], at)
-                return number + 1
-            outcomes[place + number] = Delivered(at.timestamp())
-            taken -= len(line)
-        return len(lines)
+        whole, rest = _record(outcomes, place, lines, taken - len(started), at)
+        if not rest:
+            return whole
+        outcomes[place + whole] = await self._end_line(memoryview(lines[whole])[rest:], at)
+        return whole + 1
 
     def _lines(self, envelopes: Sequence[Envelope], place: int, at: datetime) -> list[bytes]:
         lines: list[bytes] = []
@@ -135,3 +134,18 @@ class ConsoleChannel:
             if rest:
                 await pause(0 if taken else NO_SPIN_SECONDS)
         return Delivered(at.timestamp())
+
+
+def _record(
+    outcomes: list[Outcome | None], place: int, lines: Sequence[bytes], taken: int, at: datetime
+) -> tuple[int, int]:
+    """Tell what a write has taken from its outcomes; how many whole lines, and how much of the one after them."""
+    for number, line in enumerate(lines):
+        if taken < len(line):
+            torn = max(0, taken)
+            outcomes[place + number : place + len(lines)] = [None] * (len(lines) - number)
+            outcomes[place + number] = _UNKNOWN if torn else None
+            return number, torn
+        outcomes[place + number] = Delivered(at.timestamp())
+        taken -= len(line)
+    return len(lines), 0

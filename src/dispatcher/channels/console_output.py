@@ -20,7 +20,7 @@ AGAIN_SECONDS = 1.0
 """After a failure that a poll cannot see the end of, e.g. a full disk, writing is tried again so much later."""
 
 LOOK_SECONDS = 0.01
-"""Where there is no epoll, how often to look whether there is room again."""
+"""Where no epoll can be had, how often to look whether there is room again."""
 
 _STANDARD_OUTPUT = 1
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -72,6 +72,7 @@ class ConsoleOutput:
         self._socket: socket.socket | None = None
         self._thread: WriteThread | None = None
         self._under_way: asyncio.Future[int] | None = None
+        self._last: asyncio.Future[int] | None = None
         self._failure: str | None = None
         self._stalled_since: float | None = None
         self._failed_at = 0.0
@@ -126,14 +127,16 @@ class ConsoleOutput:
             return
         if self._stalled_since is None:
             self._stalled_since = elapsed()
-        if not hasattr(select, "epoll"):
+        try:
+            watcher = select.epoll()
+        except (AttributeError, OSError):  # another system than Linux; or no more files can be opened
             while not self._events():
                 await pause(LOOK_SECONDS)
             return
         loop = asyncio.get_running_loop()
         there_is: asyncio.Future[None] = loop.create_future()
         # Not the descriptor itself: uvloop would set O_NONBLOCK on it.
-        with select.epoll() as watcher:
+        with watcher:
             watcher.register(self._descriptor, select.EPOLLOUT)
             loop.add_reader(watcher.fileno(), _tell, there_is)
             try:
@@ -144,7 +147,7 @@ class ConsoleOutput:
     async def write(self, lines: Written) -> int:
         """Write what goes; how many bytes that were, which may be 0. `room` comes before it.
 
-        A cancellation leaves what a thread has begun to end by itself: it is unknown by then how much goes out.
+        A cancellation leaves what a thread has begun to end by itself: `came_back` tells how much went out.
 
         Raises:
             OSError: It cannot be written to: `problem` says why.
@@ -159,10 +162,20 @@ class ConsoleOutput:
             return taken
         if self._poll is not None:  # so much goes in at once, so that the thread comes back
             lines = lines[: select.PIPE_BUF]
-        self._stalled_since = elapsed()
-        self._under_way = under_way = self._thread.write(lines)
+        if self._stalled_since is None:  # what took nothing before may go on taking nothing
+            self._stalled_since = elapsed()
+        self._last = self._under_way = under_way = self._thread.write(lines)
         under_way.add_done_callback(lambda done: self._has_ended(lines, done))
         return await asyncio.shield(under_way)
+
+    async def came_back(self, seconds: float) -> int | None:
+        """How much was taken by the write that was cancelled just now; None if it does not end within so many seconds."""
+        if self._last is None:
+            return None
+        await asyncio.wait({self._last}, timeout=seconds)
+        if not self._last.done():
+            return None
+        return 0 if self._last.exception() else self._last.result()
 
     def close(self) -> None:
         """Give up what was opened here, without waiting for anything."""

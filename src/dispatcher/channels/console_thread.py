@@ -1,6 +1,7 @@
 """Writes that may block, one at a time, on a thread that does not hold up the end of the process."""
 
 import asyncio
+import errno
 import os
 from contextlib import suppress
 from queue import SimpleQueue
@@ -20,18 +21,26 @@ class WriteThread:
 
     def write(self, written: Written) -> asyncio.Future[int]:
         """One write; how many bytes it took, 0 where there is no room, or an OSError. It cannot be taken back."""
-        if self._thread is None:
-            # concurrent.futures' threads are waited for at exit; one that hangs in a write would hold it up for ever
-            self._thread = Thread(target=self._run, name="console", daemon=True)
-            self._thread.start()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int] = loop.create_future()
-        self._asked.put((written, loop, done))
+        try:
+            self._start()
+        except RuntimeError:  # no thread can be had at the moment
+            loop.call_soon(_end, done, 0, OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        else:
+            self._asked.put((written, loop, done))
         return done
 
     def close(self) -> None:
         """End the thread once it has nothing to do."""
         self._asked.put(None)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            # concurrent.futures' threads are waited for at exit; one that hangs in a write would hold it up for ever
+            thread = Thread(target=self._run, name="console", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         while (asked := self._asked.get()) is not None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from dispatcher.delivery.by_halves import by_halves
 from dispatcher.kernel import backoff
 from dispatcher.kernel.clock import elapsed, pause
 from dispatcher.kernel.db import UNAVAILABLE, Pool
@@ -21,10 +22,14 @@ async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:
 
     Raises nothing: whoever gives something back has attempts under way that must not end by it.
     """
+
+    async def write(some: Sequence[ClaimedMessage]) -> None:
+        await release(pool, some)
+
     failures = 0
     while True:
         try:
-            await release(pool, messages)
+            await by_halves(write, messages, refused=_say_refused)
         except UNAVAILABLE as error:
             failures += 1
             wait = backoff.delay(failures, base=0.1, cap=1.0)
@@ -39,3 +44,7 @@ async def give_back(pool: Pool, messages: Sequence[ClaimedMessage]) -> None:
             return
         else:
             return
+
+
+def _say_refused(message: ClaimedMessage, error: Exception) -> None:
+    log.warning("release_refused", message_id=message.id, error=str(error))

@@ -80,19 +80,19 @@ class Sender:
         if too_old:
             group.create_task(give_back(self._pool, [held.message for held in too_old]))
         if any(held.message.reserved for held in ready):
-            ready = await self._begun(ready)
+            ready = await self._begun(ready, group)
         if ready:
             self.busy += 1
             group.create_task(self._deliver(ready))
 
-    async def _begun(self, batch: list[Held]) -> list[Held]:
+    async def _begun(self, batch: list[Held], group: asyncio.TaskGroup) -> list[Held]:
         """Those whose attempt is written down now. Nothing of the others has gone out: their leases may run out."""
         reserved = [held.message for held in batch if held.message.reserved]
         try:
             ids = await begin(self._pool, reserved)
         except Exception as error:  # noqa: BLE001 - as in give_back: attempts are under way
             log.warning("begin_failed", messages=len(reserved), error=str(error) or type(error).__name__)
-            await give_back(self._pool, reserved)
+            group.create_task(give_back(self._pool, reserved))
             ids = set()
         return [held for held in batch if not held.message.reserved or held.message.id in ids]
 
@@ -119,14 +119,16 @@ class Sender:
         ended = elapsed()
         self._learn(outcomes, terms, began=began, early=ended < until - LEAST_SECONDS)
         timing = Timing(started_at, ended - began, None)
-        untouched = []
+        untouched, room = [], True
         for held, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 untouched.append(held.message)
-            elif not self._settled_by(held, outcome, timing):
-                await self._settler.room()
+            else:
+                room = self._settled_by(held, outcome, timing)
         if untouched:
             await give_back(self._pool, untouched)
+        if not room:
+            await self._settler.room()
 
     def _settled_by(self, held: Held, outcome: Outcome, timing: Timing) -> bool:
         result = conclude(held.message, outcome, timing, held.terms, jitter=random.random)

@@ -4,7 +4,7 @@ import fcntl
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,6 +19,13 @@ _MODE = 0o640
 
 Rest = Callable[[], bool]
 """Called between two pieces of work; True ends the work, and what was begun is left for the next time."""
+
+_EARLIEST, _LATEST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+"""What a ZIP file can say of when a file was changed."""
+
+
+class _GivenUp(Exception):  # noqa: N818 - no error
+    """`rest` has ended the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +42,28 @@ def archive(directory: Path, *, today: date, keep_days: int, rest: Rest) -> Arch
     A crash in the middle neither loses a log nor doubles it: the next call finishes what was begun.
 
     Raises:
-        OSError: The disk is full, say. Logs that could not be zipped are still there.
+        OSError: The first that was met. What it stopped is still there; all else is done.
     """
-    zipped = []
-    for name in past_logs(_names_in(directory), today):
-        made = _archive(directory / name, rest)
-        if made is not None:
-            zipped.append(made.name)
-    deleted = too_old(_names_in(directory), today, keep_days=keep_days)
-    for name in deleted:
-        (directory / name).unlink(missing_ok=True)
-    return Archived(zipped, deleted)
+    names_there, done, failures = _names_in(directory), Archived([], []), list[OSError]()
+    for name in too_old(names_there, today, keep_days=keep_days):  # first: zipping wants room
+        try:
+            (directory / name).unlink(missing_ok=True)
+            done.deleted.append(name)
+        except OSError as error:
+            failures.append(error)
+    for name in past_logs(names_there, today):
+        try:
+            made = _archive(directory / name, rest)
+        except _GivenUp:
+            break
+        except OSError as error:
+            failures.append(error)
+        else:
+            if made is not None:
+                done.zipped.append(made.name)
+    if failures:
+        raise failures[0]
+    return done
 
 
 def _names_in(directory: Path) -> list[str]:
@@ -53,7 +71,7 @@ def _names_in(directory: Path) -> list[str]:
 
 
 def _archive(path: Path, rest: Rest) -> Path | None:
-    """The ZIP file it is in now; None if somebody has the log open, there is nothing in it, or `rest` ended it."""
+    """The ZIP file it is in now; None if somebody has the log open, or there is nothing in it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -67,60 +85,66 @@ def _archive(path: Path, rest: Rest) -> Path | None:
             return None
         made = None
         if os.fstat(descriptor).st_size:
-            made = _destination(path, log)
-            if not _zip(path.name, log, made, rest):
-                return None
+            made = _destination(path, log, rest)
+            _zip(path.name, log, made, rest)
             _sync(path.parent)  # the new name is safe before the old one goes
         path.unlink()
         return made
 
 
-def _zip(name: str, log: BinaryIO, made: Path, rest: Rest) -> bool:
+def _zip(name: str, log: BinaryIO, made: Path, rest: Rest) -> None:
     part = made.with_name(f"{made.name}.part")
     status = os.fstat(log.fileno())
-    member = zipfile.ZipInfo(name, datetime.fromtimestamp(status.st_mtime, UTC).timetuple()[:6])
+    changed = datetime.fromtimestamp(status.st_mtime, UTC).timetuple()[:6]
+    member = zipfile.ZipInfo(name, min(max(changed, _EARLIEST), _LATEST))
     member.compress_type = zipfile.ZIP_DEFLATED
     member.file_size = status.st_size  # decides whether it is written with 64-bit sizes
     member.external_attr = _MODE << 16
-    log.seek(0)
     try:
         with _create(part) as file:
             with zipfile.ZipFile(file, "w") as archive, archive.open(member, "w") as inside:
-                while chunk := log.read(_CHUNK):
-                    inside.write(chunk)
-                    if rest():
-                        return False
+                for piece in _pieces(log, rest):
+                    inside.write(piece)
             file.flush()
             os.fsync(file.fileno())
         part.replace(made)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    return True
 
 
-def _destination(path: Path, log: BinaryIO) -> Path:
+def _pieces(log: BinaryIO, rest: Rest) -> Iterator[bytes]:
+    """All of it, from the beginning, with a rest after each piece."""
+    log.seek(0)
+    while piece := log.read(_CHUNK):
+        yield piece
+        if rest():
+            raise _GivenUp
+
+
+def _destination(path: Path, log: BinaryIO, rest: Rest) -> Path:
     """A name that is free; or that of a ZIP file made from this very log, by somebody who died before deleting it."""
     number = 1
     while (made := path.with_name(zip_name(path.name, number))).exists():
-        if _made_from(made, log):
+        if _made_from(made, log, rest):
             return made
         number += 1
     return made
 
 
-def _made_from(made: Path, log: BinaryIO) -> bool:
+def _made_from(made: Path, log: BinaryIO, rest: Rest) -> bool:
     """Whether the log begins with what is in the ZIP file; it may have grown since."""
     try:
         with zipfile.ZipFile(made) as archive:
             (member,) = archive.infolist()
     except (zipfile.BadZipFile, ValueError):
         return False
-    log.seek(0)
     checksum, left = 0, member.file_size
-    while left and (chunk := log.read(min(left, _CHUNK))):
-        checksum = zlib.crc32(chunk, checksum)
-        left -= len(chunk)
+    for piece in _pieces(log, rest):
+        checksum = zlib.crc32(piece[:left], checksum)
+        left -= len(piece[:left])
+        if not left:
+            break
     return left == 0 and checksum == member.CRC
 
 

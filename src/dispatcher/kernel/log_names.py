@@ -26,9 +26,18 @@ def past_logs(names: Iterable[str], today: date) -> list[str]:
 
 
 def too_old(names: Iterable[str], today: date, *, keep_days: int) -> list[str]:
-    """The ZIP files, and pieces of them, of days that ended more than so many whole days ago, oldest first."""
-    first_kept = today - timedelta(days=keep_days)
-    return sorted(name for name in names if not name.endswith(".log") and _before(name, first_kept))
+    """The ZIP files, and pieces of them, of days that ended more than so many whole days ago, oldest first.
+
+    A piece stays while its log is there: somebody may be zipping it.
+    """
+    first_kept, there = today - timedelta(days=keep_days), set(names)
+    return sorted(
+        name
+        for name in there
+        if not name.endswith(".log")
+        and _before(name, first_kept)
+        and not (name.endswith(".part") and f"{name.partition('.')[0]}.log" in there)
+    )
 
 
 def _before(name: str, day: date) -> bool:

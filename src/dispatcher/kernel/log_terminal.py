@@ -52,9 +52,11 @@ class TerminalLines:
             self._queued.append(rest)
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = Thread(target=self._write_queued, name="standard error", daemon=True)
-                self._thread.start()
-                atexit.register(self._end)
+                with suppress(RuntimeError):  # no thread can be had at the moment: the next line tries again
+                    thread = Thread(target=self._write_queued, name="standard error", daemon=True)
+                    thread.start()
+                    self._thread = thread
+                    atexit.register(self._end)
         return left_out
 
     def _write_at_once(self, written: memoryview) -> memoryview:

@@ -14,6 +14,8 @@ log = structlog.get_logger()
 EVERY_SECONDS = 60.0
 REST_SECONDS = 0.02
 """Between two mebibytes, which take about as long: the zipping uses about half a core."""
+END_SECONDS = 1.0
+"""How long the end waits for the thread: a disk that hangs holds it up for as long as it likes."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def kept_up(files: LogFiles, *, keep_days: int, every: float = EVERY_SECONDS) ->
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(END_SECONDS)
         files.close()
 
 

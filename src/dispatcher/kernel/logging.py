@@ -1,8 +1,10 @@
 """Logs: structlog everywhere, ECS field names in production (one JSON object a line), readable in a terminal."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, TextIO
 
 import structlog
@@ -27,6 +29,8 @@ def configure_logging(
 
     In production the files get the very same lines, otherwise plain text.
     """
+    # None if it was closed when the program started
+    terminal = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - it is written to until the end
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -41,14 +45,14 @@ def configure_logging(
         ending = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
+                colors=terminal.isatty(),
                 pad_event_to=28,
                 # rich's shows the local variables of every frame: keys, passwords, what people wrote
                 exception_formatter=structlog.dev.plain_traceback,
             ),
         ]
     two_forms = files is not None and env != "production"
-    outputs = _Outputs(sys.stderr, files)
+    outputs = _Outputs(terminal, files)
     structlog.configure(
         processors=[*shared, _TwoForms(ending)] if two_forms else [*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
