@@ -62,7 +62,7 @@ def field() -> list[Peer]:
             name="graphile-two",
             label="graphile-worker",
             version=_npm_version("graphile-worker"),
-            note="tuned ×2",
+            note="tuned, two",
             command=graphile,
             left=graphile_left,
             options=("tuned",),
