@@ -353,6 +353,20 @@ async def test_a_connection_that_ends_before_the_burst_sends_nothing() -> None:
         assert await asyncio.get_running_loop().sock_recv(peer, 2) == b""
 
 
+def test_where_the_receiver_closes_before_the_burst_nothing_is_sent() -> None:
+    async def close_it() -> None:
+        burst = Burst()
+        async with connected(burst) as (connection, peer):
+            coming = connection.ask(b"x", asyncio.get_running_loop().time() + 60)
+            peer.close()
+            with pytest.raises(http1.ClosedEarlyError):
+                await coming
+            assert not connection.sent
+
+    # asyncio's own loop would send first and look afterwards
+    in_a_loop_of_its_own(close_it, uvloop.new_event_loop)
+
+
 async def test_what_comes_before_the_request_is_sent_is_not_its_answer() -> None:
     burst = Burst()
     async with connected(burst) as (connection, peer):

@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     def send(self) -> None:
         """Send the request now, unless the connection has ended since it was made."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self.sent = True
             self._transport.write(self._request)
 
