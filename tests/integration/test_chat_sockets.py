@@ -69,7 +69,8 @@ async def test_an_outage_of_postgres_is_logged_once(
                 hers.say("ping", id=number)
                 answer = await hers.answer(number)
                 assert (answer["status"], answer["temporary"]) == (503, True)
-        assert [one["event"] for one in logs] == ["chat_sockets_without_postgres"]
+        events = [one["event"] for one in logs]  # of everything that goes on here, so there may be others
+        assert events.count("chat_sockets_without_postgres") == 1
 
 
 async def test_a_slow_socket_to_which_much_is_new_is_gone_when_its_client_is(
