@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from tests.integration.living import add_users, connected, living
 
+from dispatcher.chat.group_members import change_role
 from dispatcher.chat.groups import add_group, close_group
 from dispatcher.chat.happened import Marked, Rearranged, Sent, nobody
 from dispatcher.chat.live import frames, wire
@@ -141,6 +142,24 @@ async def test_a_redis_that_refuses_publications_is_told_of_and_not_asked_for_th
             replica.live.tell(Marked(talk, "alice", 2, 2))
             await published.until(2)
             assert {told for _, told in published.told} == {Marked(talk, "alice", 2, 2)}
+
+
+async def test_old_and_new_owner_hear_of_each_other_on_another_replica(pool: Pool, redis_url: str) -> None:
+    await add_users(pool, "alice", "bob")
+    prefix = f"test:{uuid4().hex}:"
+    async with (
+        living(pool, redis_url, prefix=prefix) as one,
+        living(pool, redis_url, prefix=prefix, name="b") as other,
+        connected(other.endpoint, "alice") as hers,
+        connected(other.endpoint, "bob") as his,
+    ):
+        group = (await add_group(pool, one.live.tell, "alice", "us", ["bob"])).conversation_id
+        for socket in (hers, his):
+            await socket.until(lambda frame: frame.get("what") == "opened")
+        await change_role(pool, one.live.tell, group, "bob", by="alice", role="owner")
+        for socket in (hers, his):
+            frame = await socket.until(lambda frame: frame.get("what") == "role")
+            assert sorted(frame["user_ids"]) == ["alice", "bob"]
 
 
 async def test_replicas_of_one_name_hear_each_other(pool: Pool, redis_url: str) -> None:

@@ -167,7 +167,11 @@ def _packed(told: Told, pairs: Mapping[int, Pair | None]) -> Iterator[tuple[str,
             yield of_user(user_id), packed
         return
     if isinstance(told, Rearranged):
-        for user_id in told.user_ids:  # a thousand members need not hear of each other a thousand times
-            yield of_user(user_id), wire.pack(replace(told, user_ids=[user_id]))
+        for user_id in told.user_ids:
+            # A thousand members need not hear of each other a thousand times; an old owner and a new one must.
+            yield (
+                of_user(user_id),
+                packed if told.what == "role" else wire.pack(replace(told, user_ids=[user_id])),
+            )
     if id_ in pairs:
         yield of_group(id_), packed
